@@ -1,0 +1,88 @@
+"""What agreement with torch and the counterexamples need, and SynFlow does not."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reference.mlp import Mlp, Trace, backward, forward
+from reference.saliency import Batch, LossGradient, Scores, cross_entropy_gradient
+
+
+@dataclass(frozen=True)
+class Square:
+    """phi(z) = z^2, which is phi'(z) z / 2: not homogeneous, so Theorem 1 does not hold."""
+
+    def __call__(self, z: NDArray) -> NDArray:
+        return z * z
+
+    def derivative(self, z: NDArray) -> NDArray:
+        return 2 * z
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of a batch by what back-propagation needs of it."""
+
+    gradient: LossGradient  # (y, targets) -> dL/dy
+    curvature: Callable[[NDArray, NDArray], NDArray]  # (y, u) -> d2L/dy2 u; like y, (batch, n_out)
+
+
+def cross_entropy_curvature(y: NDArray, u: NDArray) -> NDArray:
+    """(diag(p) - p p^T) u / batch with p = softmax(y), row by row."""
+    p = np.exp(y - y.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)  # (batch, classes)
+    return p * (u - (p * u).sum(axis=1, keepdims=True)) / len(y)
+
+
+cross_entropy = Loss(cross_entropy_gradient, cross_entropy_curvature)
+squared_error = Loss(lambda y, t: y - t, lambda y, u: u)  # L = sum (y - t)^2 / 2: exact
+
+
+def tangent_inputs(mlp: Mlp, trace: Trace, V: Scores) -> tuple[tuple[NDArray, ...], NDArray]:
+    """Derivatives along V in weight space of `trace.inputs` and `trace.output`.
+
+    z = W a + b has the derivative V a + W a'; piecewise linear units pass it on times phi'(z).
+    """
+    tangents, dz = [np.zeros_like(trace.inputs[0])], None
+    for W, v, a, z in zip(mlp.weights, V, trace.inputs, trace.preactivations):
+        dz = a @ v.T + tangents[-1] @ W.T  # (batch, n_out)
+        tangents.append(mlp.phi.derivative(z) * dz)
+    return tuple(tangents[:-1]), dz
+
+
+def hessian_product(mlp: Mlp, batch: Batch, V: Scores, loss: Loss) -> Scores:
+    """H V, H the Hessian of the loss in the weights: the derivative of `backward` along V.
+
+    Exact wherever no preactivation is 0, for units that are linear on either side (phi'' = 0).
+    """
+    x, targets = batch
+    trace = forward(mlp, x)
+    da, dy = tangent_inputs(mlp, trace, V)
+    dL_dz = backward(mlp, trace, loss.gradient(trace.output, targets)).dR_dz
+    ddelta = loss.curvature(trace.output, dy)  # derivative of dL/dz: (batch, n_out)
+    HV = []
+    for layer in reversed(range(len(mlp.weights))):
+        HV.append(ddelta.T @ trace.inputs[layer] + dL_dz[layer].T @ da[layer])  # (n_out, n_in)
+        ddelta = ddelta @ mlp.weights[layer] + dL_dz[layer] @ V[layer]
+        if layer > 0:
+            ddelta = ddelta * mlp.phi.derivative(trace.preactivations[layer - 1])
+    return tuple(HV[::-1])
+
+
+def hessian_gradient(mlp: Mlp, batch: Batch, loss: Loss = cross_entropy) -> Scores:
+    """H g with g = dL/dtheta, over the weights; biases are not pruned and take no part."""
+    x, targets = batch
+    trace = forward(mlp, x)
+    g = backward(mlp, trace, loss.gradient(trace.output, targets)).dR_dW
+    return hessian_product(mlp, batch, g, loss)
+
+
+def grasp(mlp: Mlp, batches: Sequence[Batch], loss: Loss = cross_entropy) -> Scores:
+    """theta * sum over batches of H_b g_b; the highest are kept (App. 12.1).
+
+    The paper writes -(H g) * theta (Sec. 4), the score whose highest GraSP removes.
+    """
+    Hg = zip(*(hessian_gradient(mlp, batch, loss) for batch in batches))
+    return tuple(W * sum(layer) for W, layer in zip(mlp.weights, Hg))
