@@ -1,0 +1,155 @@
+"""Masks: one bool tensor per prunable weight, keyed by the weight's name; True = kept."""
+
+import io
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+Masks = Mapping[str, Tensor]
+Scores = Mapping[str, Tensor]
+
+EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)  # a fixed date: equal masks give equal bytes
+
+
+def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Weights of all convolutional and linear layers (App. 12.2), as in `named_parameters`.
+
+    Biases and normalisation layers are not prunable. A weight shared by two layers is listed
+    once, under its first name.
+
+    Raises:
+        ValueError: If the model has no such weight, or one that is not initialised yet.
+    """
+    weights = {}
+    for name, parameter in model.named_parameters():
+        layer, _, leaf = name.rpartition(".")
+        if leaf == "weight" and isinstance(model.get_submodule(layer), nn.Linear | _ConvNd):
+            weights[name] = parameter
+    if not weights:
+        raise ValueError("nothing to prune: the model has no convolutional or linear layer")
+    if lazy := [name for name, w in weights.items() if nn.parameter.is_lazy(w)]:
+        raise ValueError(f"run the model once before pruning: {', '.join(lazy)} has no shape yet")
+    return weights
+
+
+def dense_masks(model: nn.Module) -> dict[str, Tensor]:
+    """Masks that keep everything."""
+    return {name: torch.ones_like(w, dtype=torch.bool) for name, w in prunable(model).items()}
+
+
+def size(masks: Masks) -> int:
+    """N, the number of prunable weights."""
+    return sum(mask.numel() for mask in masks.values())
+
+
+def kept(masks: Masks) -> int:
+    """The number of weights that survive."""
+    return sum(int(mask.sum()) for mask in masks.values())
+
+
+def density(masks: Masks) -> float:
+    """The fraction of prunable weights that survive; compression is its inverse."""
+    return kept(masks) / size(masks)
+
+
+def masked(tensors: Mapping[str, Tensor], masks: Masks) -> dict[str, Tensor]:
+    """theta_mu = mu * theta (Algorithm 1, line 2); tensors without a mask pass unchanged."""
+    return {name: t * masks[name] if name in masks else t for name, t in tensors.items()}
+
+
+def top(scores: Tensor, keep: int) -> Tensor:
+    """Mark the `keep` highest of scores (n,), bool (n,); among equals the earlier survives."""
+    if keep == 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    threshold = scores.kthvalue(scores.numel() - keep + 1).values  # tau of Algorithm 1, line 5
+    above, ties = scores > threshold, scores == threshold
+    return above | (ties & (ties.cumsum(0) <= keep - above.sum()))
+
+
+def survivors(tensors: Mapping[str, Tensor], masks: Masks) -> Tensor:
+    """The entries of `tensors` where masks is True, in one flat tensor, in the order of masks."""
+    return torch.cat([tensors[name][mask] for name, mask in masks.items()])
+
+
+def keep_top(scores: Scores, masks: Masks, keep: int) -> dict[str, Tensor]:
+    """Keep exactly the `keep` best-scored survivors of `masks` (Algorithm 1, lines 5 and 6).
+
+    Equal scores: the earlier in the order of `masks`, then row-major, survives. What is
+    pruned stays pruned, whatever its score.
+
+    Raises:
+        ValueError: If fewer than `keep` weights survive in `masks`.
+        FloatingPointError: If a survivor's score is not finite; names the tensors.
+    """
+    flat = survivors(scores, masks)
+    if not 0 <= keep <= flat.numel():
+        raise ValueError(f"cannot keep {keep:,} weights: {flat.numel():,} survive")
+    if not flat.isfinite().all():
+        bad = [name for name, mask in masks.items() if not scores[name][mask].isfinite().all()]
+        raise FloatingPointError(f"scores of {', '.join(bad)} are not finite")
+    chosen = top(flat, keep).split([int(mask.sum()) for mask in masks.values()])
+    return {
+        name: torch.zeros_like(mask).masked_scatter_(mask, part)
+        for part, (name, mask) in zip(chosen, masks.items())
+    }
+
+
+def check_masks(model: nn.Module, masks: Masks) -> None:
+    """Raise ValueError unless each mask is a bool tensor shaped like a prunable weight."""
+    weights = prunable(model)
+    for name, mask in masks.items():
+        if name not in weights:
+            raise ValueError(f"mask {name!r} fits no prunable weight of this model")
+        if mask.dtype != torch.bool or mask.shape != weights[name].shape:
+            raise ValueError(
+                f"mask {name!r} is {mask.dtype} of shape {tuple(mask.shape)}; "
+                f"the weight needs torch.bool of shape {tuple(weights[name].shape)}"
+            )
+
+
+def save_masks(masks: Masks, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write masks as a compressed .npz, atomically; metadata goes under `__name` keys."""
+    arrays = {f"__{key}": np.array(text) for key, text in (metadata or {}).items()}
+    arrays |= {name: mask.cpu().numpy() for name, mask in masks.items()}
+    path = Path(path)
+    partial = path.with_name(path.name + ".part")
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.save(content, array, allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy", EPOCH_OF_ZIP)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, content.getvalue())
+    os.replace(partial, path)
+
+
+def load_masks(path: str | Path, model: nn.Module | None = None) -> dict[str, Tensor]:
+    """Read what `save_masks` wrote; with `model`, check that it fits and move it to the weights.
+
+    Raises:
+        ValueError: If the file is damaged, is no mask file, or does not fit `model`.
+        FileNotFoundError: If there is no such file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = [name for name in archive.files if not name.startswith("__")]
+            masks = {name: torch.from_numpy(archive[name]) for name in names}
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no mask file at {path}") from None
+    except Exception as error:  # zip, zlib, npy header and EOF errors share no base class
+        raise ValueError(f"mask file {path} is damaged: {error}") from None
+    if wrong := [name for name, mask in masks.items() if mask.dtype != torch.bool]:
+        raise ValueError(f"mask file {path} holds {wrong[0]!r}, which is not a bool array")
+    if model is None:
+        return masks
+    weights = prunable(model)
+    if missing := set(weights) - set(masks):
+        raise ValueError(f"mask file {path} has no mask for {', '.join(sorted(missing))}")
+    check_masks(model, masks)
+    return {name: masks[name].to(weight.device) for name, weight in weights.items()}

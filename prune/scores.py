@@ -1,0 +1,117 @@
+"""Scores: how much each prunable weight matters. Higher survives.
+
+Each takes (model, masks, probe) and returns name -> tensor, keyed and shaped like the masks, in
+`probe.dtype`, with 0 where a weight is pruned already (random: redrawn, never read there).
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from prune.flow import synaptic_flow
+from prune.masks import Masks
+from prune.scoring import Probe, Tensors, device_of, gradients, leaves, output, undisturbed, values
+
+Score = Callable[[nn.Module, Masks, Probe], Tensors]
+
+
+def random(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
+    """Independent standard normal scores (App. 12.1), drawn anew at each call.
+
+    Drawn on the CPU, so that one seed gives one mask on every device.
+    """
+    device = device_of(model)
+    return {
+        name: torch.randn(mask.shape, generator=probe.generator, dtype=probe.dtype).to(device)
+        for name, mask in masks.items()
+    }
+
+
+def magnitude(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
+    """|theta| (App. 12.1)."""
+    theta = values(model, masks, probe.dtype)
+    return {name: theta[name].abs() for name in masks}
+
+
+def skeletonization(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
+    """-dL/dtheta * theta (Sec. 4), a synaptic saliency (Eq. 1) with R = -L; L as in `snip`.
+
+    To first order, by how much the loss rises when the weight is removed.
+    """
+    return {name: -S for name, S in _loss_saliency(model, masks, probe).items()}
+
+
+def snip(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
+    """|dL/dtheta * theta| (App. 12.1), L the cross-entropy: mean in a batch, sum of batches."""
+    return {name: S.abs() for name, S in _loss_saliency(model, masks, probe).items()}
+
+
+def taylor_fo(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
+    """(dL/dtheta * theta)^2 (Sec. 4); ranks as `snip` does."""
+    return {name: S.square() for name, S in _loss_saliency(model, masks, probe).items()}
+
+
+def grasp(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
+    """theta * sum over batches of H_b g_b: GraSP's -theta * Hg with the lowest kept (App. 12.1).
+
+    g_b and H_b are gradient and Hessian of batch b's mean cross-entropy in the prunable
+    weights; H_b g_b is the gradient of <g_b, stop(g_b)>. No temperature. The published data
+    kept the other end of this ranking.
+    """
+
+    def hessian_gradient(L: Tensor, theta: Tensors) -> Tensors:
+        g = gradients(L, theta, masks, create_graph=True)
+        return gradients(sum((g[name] * g[name].detach()).sum() for name in masks), theta, masks)
+
+    return _sum_over_batches(model, masks, probe, hessian_gradient)
+
+
+def synflow(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
+    """dR/dtheta * theta for R = 1^T |theta[L]| ... |theta[1]| 1 (Eqs. 5, 6): `synaptic_flow`."""
+    return synaptic_flow(model, masks, probe).scores
+
+
+def _loss_saliency(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
+    """Eq. 1 with R the training loss: dL/dtheta * theta."""
+
+    def gradient(L: Tensor, theta: Tensors) -> Tensors:
+        return gradients(L, theta, masks)
+
+    return _sum_over_batches(model, masks, probe, gradient)
+
+
+def _sum_over_batches(model: nn.Module, masks: Masks, probe: Probe, direction) -> Tensors:
+    """theta * sum over batches of direction(L_b, theta), with one batch's graph at a time."""
+    if not probe.batches:
+        raise ValueError("this score reads data, and probe.batches is empty")
+    theta = leaves(values(model, masks, probe.dtype), masks)
+    total = {name: torch.zeros_like(theta[name]) for name in masks}
+    for L in _losses(model, theta, probe):
+        with undisturbed(model):
+            for name, part in direction(L, theta).items():
+                total[name] += part
+    return {name: total[name] * theta[name].detach() for name in masks}
+
+
+def _losses(model: nn.Module, theta: Tensors, probe: Probe) -> Iterator[Tensor]:
+    """The mean cross-entropy of each batch."""
+    device = device_of(model)
+    for inputs, labels in probe.batches:
+        with undisturbed(model):
+            (logits, *_) = output(model, theta, inputs.to(device, probe.dtype))
+            loss = F.cross_entropy(logits, labels.to(device))
+        yield loss
+
+
+SCORES: dict[str, Score] = {
+    "random": random,
+    "magnitude": magnitude,
+    "snip": snip,
+    "grasp": grasp,
+    "synflow": synflow,
+    "skeletonization": skeletonization,
+    "taylor-fo": taylor_fo,
+}
+READS_DATA = {"snip", "grasp", "skeletonization", "taylor-fo"}

@@ -1,0 +1,86 @@
+"""Run a model for scoring: in eval mode, in the scores' dtype, and leave it as it was."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_leaves
+
+from prune.masks import Masks, masked, prunable
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """All that a score may look at besides the network itself."""
+
+    input_shape: tuple[int, ...]  # one example without the batch, e.g. (3, 32, 32)
+    batches: Sequence[tuple[Tensor, Tensor]] = ()  # (inputs, labels), for scores that read data
+    generator: torch.Generator | None = None  # for random scores; None: torch's own
+    dtype: torch.dtype = torch.float64  # of the scores; `prune` sets it from `score_dtype`
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the first prunable weight is."""
+    return next(iter(prunable(model).values())).device
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Eval mode, gradients on, no autocast, no TF32; every setting is put back, come what may."""
+    modes = {module: module.training for module in model.modules()}
+    quiet = torch.autocast(device_of(model).type, enabled=False)
+    exact = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    matmul = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("highest")
+        model.eval()
+        with torch.inference_mode(False), torch.enable_grad(), quiet, exact:
+            yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)
+        for module, training in modes.items():
+            module.training = training
+
+
+def values(model: nn.Module, masks: Masks, dtype: torch.dtype) -> Tensors:
+    """Every floating parameter and buffer by name, as `dtype`, with the masks applied."""
+    named = dict(model.named_parameters()) | dict(model.named_buffers())
+    floating = {name: t.detach().to(dtype) for name, t in named.items() if t.is_floating_point()}
+    return masked(floating, masks)
+
+
+def leaves(tensors: Tensors, masks: Masks) -> Tensors:
+    """The same tensors; those with a mask now collect a gradient."""
+    return tensors | {name: tensors[name].detach().requires_grad_() for name in masks}
+
+
+def gradients(R: Tensor, tensors: Tensors, masks: Masks, create_graph: bool = False) -> Tensors:
+    """dR/dtheta by name for the tensors with a mask; 0 where R does not depend on one."""
+    theta = [tensors[name] for name in masks]
+    found = torch.autograd.grad(
+        R, theta, allow_unused=True, materialize_grads=True, create_graph=create_graph
+    )
+    return dict(zip(masks, found))
+
+
+def output(model: nn.Module, tensors: Tensors, x: Tensor) -> list[Tensor]:
+    """The model's floating outputs on x (batch, ...), run with `tensors` for its own."""
+    result = functional_call(model, tensors, (x,))
+    return [y for y in tree_leaves(result) if isinstance(y, Tensor) and y.is_floating_point()]
+
+
+def observe(model: nn.Module, see: Callable[[str, Tensor], None]) -> list:
+    """Call see(name, output) whenever a prunable layer has run; returns the hooks to remove."""
+    return [
+        model.get_submodule(name.rpartition(".")[0]).register_forward_hook(
+            lambda layer, inputs, out, name=name: see(name, out)
+        )
+        for name in prunable(model)
+    ]
