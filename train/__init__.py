@@ -1,0 +1,1 @@
+"""Ordinary image classification; knows nothing of pruning."""

@@ -1,0 +1,150 @@
+"""Readers of the file formats in which the datasets are published.
+
+Each is a function from a path and what is expected of it to NumPy arrays. A file that is torn,
+too long or of another format is a ValueError of one sentence that names it.
+"""
+
+import gzip
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torchvision.datasets.folder import default_loader
+
+Pixels = NDArray[np.uint8]
+Arrays = tuple[Pixels, NDArray[np.integer]]  # images (n, C, H, W), labels (n,)
+Shape = tuple[int, ...]
+Report = Callable[[int, int], None]  # called with (done, total)
+CIFAR_SHAPE = (3, 32, 32)
+
+
+def check_labels(path: Path, labels: NDArray[np.integer], classes: int) -> None:
+    """Raise a ValueError that names `path` unless every label is below `classes`."""
+    if labels.max(initial=0) >= classes:
+        raise ValueError(f"{path} has the label {labels.max()}; 0 to {classes - 1} are allowed")
+
+
+def read_idx(path: Path, shape: Shape) -> Pixels:
+    """Read an idx file of unsigned bytes, plain or (if its name ends in .gz) gzipped.
+
+    Args:
+        shape: What it must hold. No more than that is read, whatever the file claims.
+
+    Raises:
+        ValueError: If it is of another type or shape, torn, or too long.
+    """
+    header = struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)  # 8: unsigned bytes
+    size = len(header) + prod(shape)
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            content = stream.read(size + 1)  # one more, to see the end
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path} is torn or no gzip file ({error})") from error
+    if not content.startswith(header) or len(content) != size:
+        raise ValueError(f"{path} is torn, too long or no idx file of bytes of shape {shape}")
+    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape).copy()
+
+
+def read_cifar(path: Path, count: int, classes: int, label_bytes: int = 1) -> Arrays:
+    """Read one file of CIFAR's binary form: records of labels and 3 x 32 x 32 bytes.
+
+    Args:
+        count: How many records it must hold.
+        classes: What every label must be below.
+        label_bytes: 1 for CIFAR-10; 2 for CIFAR-100, coarse before fine. The last is read.
+
+    Raises:
+        ValueError: If the file has another size, or a label is out of range.
+    """
+    record = label_bytes + prod(CIFAR_SHAPE)
+    if (size := path.stat().st_size) != count * record:
+        raise ValueError(f"{path} has {size:,} bytes; {count:,} x {record:,} are expected")
+    records = np.fromfile(path, np.uint8).reshape(count, record)
+    check_labels(path, records[:, label_bytes - 1], classes)
+    return records[:, label_bytes:].reshape(count, *CIFAR_SHAPE), records[:, label_bytes - 1]
+
+
+def read_tiny_imagenet(
+    folder: Path, split: str, count: int, shape: Shape, report: Report | None = None
+) -> Arrays:
+    """Read one split of Tiny ImageNet's folder; wnids.txt numbers the classes.
+
+    The decoded images are kept beside the folder, in a .npy file named after the file list.
+
+    Args:
+        folder: It holds wnids.txt, train/WNID/images and val/val_annotations.txt, val/images.
+        split: "train" (ordered by class and file name) or "val" (as annotated).
+        count: How many images there must be.
+        shape: What every image must have; grey ones become RGB.
+        report: Called now and then with (done, total) while images are decoded.
+
+    Raises:
+        ValueError: If there are more or fewer images, or one is torn or of another shape.
+    """
+    wnids = (folder / "wnids.txt").read_text("latin-1").split()
+    rows, source = (_train_rows if split == "train" else _val_rows)(folder, wnids)
+    if len(rows) != count:
+        raise ValueError(f"{source} has {len(rows):,} images; {count:,} are expected")
+    names = "\n".join(file.relative_to(folder).as_posix() for file, _ in rows)
+    cache = folder.with_name(f"{folder.name}-{split}-{zlib.crc32(names.encode()):08x}.npy")
+    images = _cached(cache, (count, *shape))
+    if images is None:
+        images = _decoded([file for file, _ in rows], shape, report)
+        _store(cache, images)
+    return images, np.array([label for _, label in rows])
+
+
+def _train_rows(folder: Path, wnids: list[str]) -> tuple[list[tuple[Path, int]], Path]:
+    source = folder / "train"
+    of_class = [sorted((source / wnid / "images").glob("*.JPEG")) for wnid in wnids]
+    return [(file, label) for label, files in enumerate(of_class) for file in files], source
+
+
+def _val_rows(folder: Path, wnids: list[str]) -> tuple[list[tuple[Path, int]], Path]:
+    source = folder / "val" / "val_annotations.txt"
+    rows = [line.split("\t") for line in source.read_text("latin-1").splitlines()]
+    label = {wnid: number for number, wnid in enumerate(wnids)}
+    if odd := next((row for row in rows if len(row) < 2 or row[1] not in label), None):
+        raise ValueError(f"{source} has the line {odd}, without a class of wnids.txt")
+    return [(folder / "val" / "images" / row[0], label[row[1]]) for row in rows], source
+
+
+def _decoded(files: list[Path], shape: Shape, report: Report | None) -> Pixels:
+    images = np.empty((len(files), *shape), np.uint8)
+    for done, file in enumerate(files, start=1):
+        images[done - 1] = _picture(file, shape)
+        if report and (done % 500 == 0 or done == len(files)):
+            report(done, len(files))
+    return images
+
+
+def _picture(file: Path, shape: Shape) -> Pixels:
+    try:
+        image = np.asarray(default_loader(str(file))).transpose(2, 0, 1)  # RGB, grey ones too
+    except OSError as error:
+        raise ValueError(f"{file} is missing, torn or no JPEG") from error
+    if image.shape != shape:
+        raise ValueError(f"{file} is an image of shape {image.shape}; {shape} is expected")
+    return image
+
+
+def _cached(cache: Path, shape: Shape) -> Pixels | None:
+    with suppress(OSError, EOFError, ValueError):  # missing or torn: it is made anew
+        images = np.load(cache)
+        return images if images.shape == shape and images.dtype == np.uint8 else None
+
+
+def _store(cache: Path, images: Pixels) -> None:
+    part = cache.with_suffix(f".{os.getpid()}.part.npy")
+    with suppress(OSError):  # a full or read-only disk costs time, not the result
+        try:
+            np.save(part, images)
+            os.replace(part, cache)
+        finally:
+            part.unlink(missing_ok=True)
