@@ -1,0 +1,204 @@
+"""The command line: options become a RunConfig; this is the only file that prints.
+
+torch is imported by the commands that need it, so that `--help` is quick.
+"""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import click
+
+MODEL_HELP = (
+    "mlp, vgg11, vgg16, vgg19, vgg19-plain, resnet18, wrn18, resnet20, resnet32, resnet56, "
+    "resnet110, torchvision:NAME or package.module:factory."
+)
+DATASET_HELP = "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagenet."
+PRUNER_HELP = "random, magnitude, snip, grasp, synflow, skeletonization or taylor-fo."
+DATA_DIR = click.option(
+    "--data-dir", type=click.Path(file_okay=False), default="data", show_default=True
+)
+
+
+class Sentences(click.Group):
+    """Every failure becomes one sentence on stderr and exit code 1; SYNFLOW_DEBUG shows all."""
+
+    def invoke(self, ctx: click.Context):
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            raise click.ClickException("interrupted; the same command goes on") from None
+        except Exception as error:
+            if os.environ.get("SYNFLOW_DEBUG"):
+                raise
+            kind = "" if type(error) in (ValueError, FloatingPointError) else type(error).__name__
+            text = " ".join(str(error).split())
+            raise click.ClickException(f"{kind}: {text}" if kind else text) from None
+
+
+class Bar:
+    """Progress on stderr: a bar with an estimate on a terminal, and a line for each epoch."""
+
+    def __init__(self):
+        self.bar = None
+
+    def begin(self, label: str, length: int | None) -> None:
+        self.close()
+        self.bar = click.progressbar(length=length or 0, label=label, file=sys.stderr)
+        self.bar.render_progress()
+
+    def tick(self, count: int = 1) -> None:
+        self.bar.update(count)
+
+    def note(self, text: str) -> None:
+        click.echo(("\r\033[K" if sys.stderr.isatty() else "") + text, err=True)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.render_finish()
+
+
+@click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Prune neural networks at initialisation: SynFlow and what it is compared with."""
+    sys.path.insert(0, os.getcwd())  # for package.module:factory
+
+
+@main.command()
+@click.option("--model", help=MODEL_HELP + "  [mlp]")
+@click.option("--dataset", help=DATASET_HELP + "  [digits]")
+@click.option("--pruner", help=PRUNER_HELP + "  [synflow]")
+@click.option("--compression", type=float, help="rho >= 1; 100 keeps 1 %.  [10]")
+@click.option("--steps", type=int, help="Pruning iterations.  [100 for synflow, else 1]")
+@click.option("--schedule", help="exponential, linear or certified.  [exponential]")
+@click.option("--scope", help="global or local.  [global]")
+@click.option("--seed", type=int, help="Of weights, data order and random scores.  [0]")
+@click.option("--width", type=float, help="Scales every hidden width.  [1]")
+@click.option("--init", help="Initial weights: paper or published.  [paper]")
+@click.option("--device", help="auto, cpu, cuda or cuda:N.  [auto]")
+@click.option("--score-dtype", help="float64 or float32.  [float64]")
+@click.option("--recipe", help="Training hyperparameters: paper.  [paper]")
+@click.option("--epochs", type=int, help="0 prunes, saves and stops.  [recipe]")
+@click.option("--batch-size", type=int, help="[recipe]")
+@click.option("--lr", type=float, help="Learning rate.  [recipe]")
+@click.option("--lr-drops", help="Epochs after which it drops: 60,120, or none.  [recipe]")
+@click.option("--drop-factor", type=float, help="What it is multiplied by.  [recipe]")
+@click.option("--weight-decay", type=float, help="[recipe]")
+@DATA_DIR
+@click.option("--results", type=click.Path(file_okay=False), default="results", show_default=True)
+def run(**options) -> None:
+    """One experiment: build, prune at initialisation, train, evaluate, save.
+
+    A finished run is not repeated, an interrupted one goes on. The last line on stdout is
+    `result: PATH`.
+    """
+    from experiments.config import resolve
+    from experiments.run import run as run_experiment
+
+    try:
+        config = resolve(options | {"lr_drops": _epochs(options["lr_drops"])})
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    with contextlib.closing(Bar()) as bar:
+        path = run_experiment(config, bar)
+    _show_result(path)
+
+
+@main.command("inspect")
+@click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
+def inspect_command(directory: Path) -> None:
+    """Per-layer table, empty tensors, connected or not, the prune/cut certificate."""
+    from experiments.inspection import certificate, inspect
+
+    result, layers = inspect(directory)
+    wide = max(len(row["name"]) for row in layers)
+    click.echo(f"{'tensor':{wide}}  {'shape':>16} {'size':>12} {'kept':>12} {'density':>9}")
+    for row in layers:
+        numbers = f"{int(row['size']):12,} {int(row['kept']):12,} {float(row['density']):9.2%}"
+        click.echo(f"{row['name']:{wide}}  {row['shape']:>16} {numbers}")
+    empty = ", ".join(result["empty_tensors"]) or "none"
+    click.echo(
+        f"\nkept {result['kept']:,} of {result['prunable']:,} weights: "
+        f"compression {result['compression']:g} in {result['steps']} steps, "
+        f"scores in {result['score_dtype']}\nempty tensors: {empty}\n"
+        f"connected: {'yes' if result['connected'] else 'no, no path is left (layer-collapse)'}\n"
+        f"{certificate(result)}"
+    )
+
+
+@main.group()
+def data() -> None:
+    """What is known, what is here, get it, check it."""
+
+
+@data.command("list")
+@DATA_DIR
+def data_list(data_dir: str) -> None:
+    """All datasets, and where each was found."""
+    from train.data import DATASETS, locate
+
+    for name, dataset in DATASETS.items():
+        try:
+            where = str(locate(name, Path(data_dir)))
+        except FileNotFoundError:
+            where = "not here"
+        size = f"{dataset.train_size:,} + {dataset.test_size:,}"
+        shape = "x".join(map(str, dataset.shape))
+        click.echo(f"{name:14} {dataset.classes:5} classes  {shape:>9}  {size:>18}  {where}")
+
+
+@data.command("fetch")
+@click.argument("name")
+@DATA_DIR
+def data_fetch(name: str, data_dir: str) -> None:
+    """Download NAME, check its check sum, unpack it."""
+    from experiments.progress import counter
+    from train.fetch import fetch
+
+    with contextlib.closing(Bar()) as bar:
+        text = fetch(name, Path(data_dir), counter(bar, f"fetching {name}"))
+    click.echo(text)
+
+
+@data.command("verify")
+@click.argument("name")
+@DATA_DIR
+def data_verify(name: str, data_dir: str) -> None:
+    """Load all of NAME and check counts, shapes and labels."""
+    from train.fetch import verify
+
+    click.echo(verify(name, Path(data_dir)))
+
+
+def _show_result(path: Path) -> None:
+    from experiments.results import read_result
+
+    result = read_result(path)
+    state = "connected" if result["connected"] else "NOT connected (layer-collapse)"
+    click.echo(
+        f"kept {result['kept']:,} of {result['prunable']:,} weights, "
+        f"{len(result['empty_tensors'])} empty tensors, {state}"
+    )
+    for name in ("untrained", "best", "final"):
+        if accuracy := result[name]:
+            click.echo(
+                f"{name:9} top-1 {accuracy['top1']:6.2f} %   top-5 {accuracy['top5']:6.2f} %"
+            )
+    click.echo(f"result: {path}")
+
+
+def _epochs(text: str | None) -> tuple[int, ...] | None:
+    """ "60,120" -> (60, 120); "none" -> ()."""
+    if text is None:
+        return None
+    try:
+        return () if text == "none" else tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--lr-drops must be epochs as in 60,120, or none; not {text}") from None
+
+
+if __name__ == "__main__":
+    main()

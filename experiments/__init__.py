@@ -1,0 +1,1 @@
+"""Where pruning and training meet: configurations, runs, results."""

@@ -1,0 +1,184 @@
+"""A run's configuration: every value that decides its result, resolved and checked."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from math import inf
+from pathlib import Path
+
+import torch
+
+from prune.schedules import SCHEDULES
+from prune.scores import READS_DATA, SCORES
+from train.data import known
+from train.initial import INITS
+from train.models import MODELS, check_name
+from train.recipes import RECIPES, Recipe
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+ELSEWHERE = ("data_dir", "results")  # where things are, not what they are
+TRAINING = ("batch_size", "lr", "lr_drops", "drop_factor", "weight_decay")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One experiment: config -> data -> model -> scores -> masks -> training -> result."""
+
+    model: str = "mlp"
+    dataset: str = "digits"
+    pruner: str = "synflow"
+    compression: float = 10.0
+    steps: int | None = None  # None: certified decides
+    schedule: str = "exponential"
+    scope: str = "global"
+    seed: int = 0
+    width: float = 1.0
+    init: str = "paper"
+    device: str = "auto"
+    score_dtype: str = "float64"
+    recipe: str = "paper"
+    epochs: int = 0
+    batch_size: int = 1
+    lr: float = 0.1
+    lr_drops: tuple[int, ...] = ()
+    drop_factor: float = 0.1
+    weight_decay: float = 0.0
+    data_dir: str = "data"
+    results: str = "results"
+
+    @property
+    def training(self) -> Recipe:
+        """The hyperparameters, with the recipe's momentum."""
+        chosen = (self.epochs, *(getattr(self, name) for name in TRAINING))
+        return Recipe(*chosen, momentum=RECIPES[self.recipe](self.model, self.dataset).momentum)
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether the run needs the data set on disk."""
+        return self.epochs > 0 or self.pruner in READS_DATA
+
+    @property
+    def directory(self) -> Path:
+        """Where the run is kept: readable, and one for each configuration."""
+        decisive = {k: v for k, v in asdict(self).items() if k not in ELSEWHERE}
+        decisive["device"] = torch.device(self.device).type  # cuda:1 is as good as cuda:0
+        digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
+        model = self.model.replace(":", "-").replace("/", "-")
+        name = f"{model}-{self.dataset}-{self.pruner}-{self.compression:g}-seed{self.seed}-{digest}"
+        return Path(self.results).absolute() / name
+
+
+def resolve(given: Mapping[str, object]) -> RunConfig:
+    """Fill in what was not given (None) and check everything that needs no network or data.
+
+    Args:
+        given: Field names of RunConfig -> value, or None for the default.
+
+    Raises:
+        ValueError: With one sentence that names the option, what was given and what is allowed.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    default = RunConfig()
+    model, dataset = (given.get(n, getattr(default, n)) for n in ("model", "dataset"))
+    check_name(model)
+    known(dataset)
+    pruner = given.get("pruner", default.pruner)
+    _one_of("pruner", pruner, SCORES)
+    _one_of("recipe", given.get("recipe", default.recipe), RECIPES)
+    recipe = RECIPES[given.get("recipe", default.recipe)](model, dataset)
+    filled = {name: getattr(recipe, name) for name in ("epochs", *TRAINING)}
+    if given.get("schedule") != "certified":
+        filled["steps"] = 100 if pruner == "synflow" else 1
+    config = RunConfig(**filled | given | {"device": _device(given.get("device", "auto"))})
+    _check_pruning(config, given)
+    _check_training(config, given)
+    _check_model(config, given)
+    return config
+
+
+def restore(stored: Mapping[str, object]) -> RunConfig:
+    """The configuration that a result file holds.
+
+    Raises:
+        ValueError: If entries are missing or unknown.
+    """
+    names = {field.name for field in fields(RunConfig)}
+    if set(stored) != names:
+        raise ValueError(f"the stored config lacks or adds {', '.join(set(stored) ^ names)}")
+    return RunConfig(**{**stored, "lr_drops": tuple(stored["lr_drops"])})
+
+
+def _check_pruning(config: RunConfig, given: Mapping[str, object]) -> None:
+    _one_of("schedule", config.schedule, (*SCHEDULES, "certified"))
+    _one_of("scope", config.scope, ("global", "local"))
+    _one_of("score-dtype", config.score_dtype, DTYPES)
+    _at_least("compression", config.compression, 1)
+    _at_least("seed", config.seed, 0)
+    if config.schedule == "certified":
+        if config.pruner != "synflow":
+            raise ValueError("--schedule certified needs a conserved positive score: synflow")
+        if "steps" in given or config.scope == "local":
+            raise ValueError("--schedule certified takes no --steps and no --scope local")
+        return
+    _at_least("steps", config.steps, 1)
+    if config.steps == 1 and "schedule" in given:
+        raise ValueError("--schedule does nothing with one pruning step; give --steps 2 or more")
+
+
+def _check_training(config: RunConfig, given: Mapping[str, object]) -> None:
+    _at_least("epochs", config.epochs, 0)
+    _at_least("batch-size", config.batch_size, 1)
+    _at_least("weight-decay", config.weight_decay, 0)
+    for name, value in (("lr", config.lr), ("drop-factor", config.drop_factor)):
+        if not 0 < value < inf:
+            raise ValueError(f"--{name} must be a positive number, not {value:g}")
+    idle = [f"--{name.replace('_', '-')}" for name in TRAINING if name in given]
+    if config.epochs == 0 and idle:
+        raise ValueError(f"{', '.join(idle)} does nothing with --epochs 0")
+    drops = config.lr_drops
+    if any(not 0 < drop < config.epochs for drop in drops) and "lr_drops" in given:
+        raise ValueError(f"--lr-drops must lie between 1 and {config.epochs - 1}, not {drops}")
+    if list(drops) != sorted(set(drops)):
+        raise ValueError(f"--lr-drops must increase, not {drops}")
+    if "drop_factor" in given and not any(drop < config.epochs for drop in drops):
+        raise ValueError(f"--drop-factor does nothing: no drop comes in {config.epochs} epochs")
+
+
+def _check_model(config: RunConfig, given: Mapping[str, object]) -> None:
+    _one_of("init", config.init, INITS)
+    if not 0 < config.width < inf:
+        raise ValueError(f"--width must be a positive number, not {config.width:g}")
+    if config.model in MODELS:
+        return
+    if config.width != 1:
+        raise ValueError(f"--width scales {', '.join(MODELS)}; not {config.model}")
+    if "init" in given and not config.model.startswith("torchvision:"):
+        raise ValueError(f"--init does nothing: {config.model} keeps the weights that it makes")
+
+
+def _device(name: str) -> str:
+    """What "auto" means here; "cuda" is checked to exist."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"--device must be auto, cpu, cuda or cuda:N, not {name}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices"
+        )
+    return name
+
+
+def _one_of(option: str, value: object, allowed) -> None:
+    if value not in allowed:
+        raise ValueError(f"--{option} must be one of {', '.join(allowed)}, not {value}")
+
+
+def _at_least(option: str, value: float, least: float) -> None:
+    if not least <= value < inf:
+        raise ValueError(f"--{option} must be at least {least}, not {value:g}")

@@ -1,0 +1,48 @@
+"""Look at a finished run again: its masks are read, checked against its result, and described."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from experiments import results
+from experiments.config import restore
+from experiments.measure import pruning_facts
+from experiments.run import initial_model, probe_shape
+from prune import load_masks
+
+
+def inspect(directory: Path) -> tuple[dict, list[dict[str, str]]]:
+    """The result and the rows of layers.csv of a run, after its masks were checked anew.
+
+    The network is built again, and counts, densities and `connected` are computed again.
+
+    Raises:
+        FileNotFoundError: If a file of the run is missing.
+        ValueError: If a file is damaged, or the masks are not those of the result.
+    """
+    result = results.read_result(directory / results.RESULT)
+    config = replace(restore(result["config"]), device="cpu")
+    layers = results.read_rows(directory / results.LAYERS, results.LAYER_COLUMNS)
+    steps = results.read_rows(directory / results.STEPS, results.STEP_COLUMNS)
+    model = initial_model(config)
+    masks = load_masks(directory / results.MASKS, model)
+    facts = pruning_facts(model, masks, steps, probe_shape(config))
+    for key, value in facts.items():
+        if result[key] != value:
+            raise ValueError(f"{directory}: {key} of the masks is not that of {results.RESULT}")
+    return result, layers
+
+
+def certificate(result: dict) -> str:
+    """In a sentence, what Theorem 4 says of this run."""
+    ratio = result["max_prune_cut_ratio"]
+    if ratio is None:
+        return "no certificate: Theorem 4 needs a conserved positive score (synflow)"
+    if ratio < 1:
+        return (
+            f"certified: no step removed more than {ratio:.3g} of the cut size, so none could "
+            "close the last path (Theorem 4)"
+        )
+    return (
+        f"not certified: a step removed {ratio:.3g} times the cut size; more steps or "
+        "--schedule certified would keep it below 1 (Theorem 4)"
+    )

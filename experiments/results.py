@@ -1,0 +1,107 @@
+"""The files of a run: how each is named, written whole, and read back with its damage named."""
+
+import csv
+import json
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from experiments.config import RunConfig
+
+RESULT, MASKS, LAYERS = "result.json", "masks.npz", "layers.csv"
+STEPS, HISTORY, CHECKPOINT = "steps.csv", "history.csv", "checkpoint.pt"
+LAYER_COLUMNS = (
+    *("name", "shape", "size", "kept", "density"),
+    *("score_sum", "score_mean", "mean_square_weight"),
+)
+STEP_COLUMNS = ("step", "kept", "R", "prune_cut_ratio", "seconds")
+HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "test_loss", "top1", "top5", "seconds")
+REQUIRED = {
+    *("config", "prunable", "kept", "compression", "density", "empty_tensors", "connected"),
+    *("max_prune_cut_ratio", "steps", "score_dtype", "untrained", "best", "final"),
+    *("seconds", "versions"),
+}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(path.name + ".part")
+    with open(partial, "w", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Mapping]) -> None:
+    """Write a CSV whole or not at all; None becomes an empty cell."""
+    partial = path.with_name(path.name + ".part")
+    with open(partial, "w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(partial, path)
+
+
+def read_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
+    """Read what `write_rows` wrote; ValueError if columns or cells are missing."""
+    with open(path, newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    if tuple(reader.fieldnames or ()) != tuple(columns) or any(None in r.values() for r in rows):
+        raise ValueError(f"{path} is damaged: its columns should be {', '.join(columns)}")
+    return rows
+
+
+def write_result(path: Path, config: RunConfig, measured: Mapping) -> None:
+    """Write result.json: the configuration, what was measured, and the versions that did it."""
+    content = {"config": asdict(config), **measured, "versions": versions()}
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_result(path: Path) -> dict:
+    """Read result.json.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: no finished run is in {path.parent}")
+    try:
+        result = json.loads(path.read_text())
+        missing = REQUIRED - set(result)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"result file {path} is damaged ({error})") from None
+    if missing:
+        raise ValueError(f"result file {path} is damaged: it lacks {', '.join(sorted(missing))}")
+    return result
+
+
+def versions() -> dict[str, str]:
+    """What computed the result."""
+    packages = {name: version(name) for name in ("numpy", "torch", "torchvision")}
+    return {"python": platform.python_version(), **packages}
+
+
+@contextmanager
+def owned(directory: Path) -> Iterator[None]:
+    """Hold a run's directory, so that no second process works in it; freed even by a crash.
+
+    Raises:
+        BlockingIOError: If another process holds it.
+        OSError: If it cannot be made.
+    """
+    import fcntl  # not on Windows, where the rest of the project can still be imported
+
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(f"another process is working on {directory}") from None
+        yield

@@ -1,0 +1,179 @@
+"""One experiment, top to bottom: data -> model -> scores -> masks -> training -> result."""
+
+import json
+import time
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from experiments import results
+from experiments.config import DTYPES, RunConfig
+from experiments.measure import layer_rows, pruning_facts, step_row
+from experiments.progress import Progress, Silent, counter
+from prune import Probe, Step, apply, load_masks, prune, save_masks
+from prune.scores import READS_DATA
+from train.batches import Task, plain_batches, seed_of, subset, task
+from train.data import known, load, locate
+from train.loop import evaluate, train
+from train.models import MODELS, build, check_output, input_shape
+
+SCORING_BATCH = {"tiny-imagenet": 64, "imagenet": 16}  # others: 256 (App. 12.1)
+WEIGHTS, RANDOM_SCORES, SUBSET = 1, 2, 3  # what a seed is used for
+
+
+def run(config: RunConfig, progress: Progress | None = None) -> Path:
+    """Prune at initialisation, train, evaluate, save; go on where an earlier call stopped.
+
+    A finished run is not repeated, and pruning that is saved is not done again. Everything
+    random comes from the seed, so equal configurations give equal files, timings aside.
+
+    Args:
+        config: From `resolve`.
+        progress: Told what happens; None for silence.
+
+    Returns:
+        The path of result.json.
+
+    Raises:
+        FileNotFoundError: If the data set is needed and not there; nothing is built.
+        ValueError: If the model does not suit the data, or a file of the run is damaged.
+        FloatingPointError: If scores or the training loss are not finite.
+        OSError: If the results folder cannot be written, or another process is at this run.
+    """
+    progress = progress or Silent()
+    path = config.directory / results.RESULT
+    if path.exists():
+        results.read_result(path)
+        return path
+    if config.reads_data:
+        locate(config.dataset, Path(config.data_dir))
+    with results.owned(config.directory):
+        model = initial_model(config)
+        data = _task(config, progress) if config.reads_data else None
+        masks, steps = _prune_or_load(config, model, data, progress)
+        facts = pruning_facts(model, masks, steps, probe_shape(config))
+        apply(model, masks)
+        accuracies, history = _train(config, model, data, progress)
+        seconds = {"prune": _seconds(steps), "train": _seconds(history)}
+        measured = {**facts, "score_dtype": config.score_dtype, **accuracies, "seconds": seconds}
+        results.write_result(path, config, measured)
+    return path
+
+
+def probe_shape(config: RunConfig) -> tuple[int, int, int]:
+    """(channels, height, width) of what the network is fed."""
+    return input_shape(config.model, known(config.dataset).shape)
+
+
+def initial_model(config: RunConfig) -> nn.Module:
+    """The unpruned network with the weights of this seed, on the run's device."""
+    torch.manual_seed(seed_of(config.seed, WEIGHTS))
+    shape, classes = probe_shape(config), known(config.dataset).classes
+    model = build(config.model, shape, classes, config.width, config.init)
+    if config.model not in MODELS:
+        check_output(model, shape, classes)
+    return model.to(config.device)
+
+
+def _task(config: RunConfig, progress: Progress) -> Task:
+    """Training and test images on the run's device."""
+    splits = load(config.dataset, Path(config.data_dir), counter(progress, "reading images"))
+    return task(splits, known(config.dataset), probe_shape(config), torch.device(config.device))
+
+
+def _probe(config: RunConfig, data: Task | None) -> Probe:
+    """What the score may see: for those that read data, 10 x classes images, not augmented."""
+    generator = torch.Generator().manual_seed(seed_of(config.seed, RANDOM_SCORES))
+    batches = ()
+    if config.pruner in READS_DATA:
+        seed = seed_of(config.seed, SUBSET)
+        chosen = subset(data.train, 10 * data.dataset.classes, seed)
+        batches = tuple(plain_batches(chosen, data, SCORING_BATCH.get(config.dataset, 256)))
+    return Probe(probe_shape(config), batches, generator)
+
+
+def _prune_or_load(
+    config: RunConfig, model: nn.Module, data: Task | None, progress: Progress
+) -> tuple[dict[str, Tensor], list[dict[str, str]]]:
+    """The masks and one row for each step, as saved; computed and saved first if they are not."""
+    directory = config.directory
+    if not (directory / results.MASKS).exists():
+        masks, steps, scores = _prune(config, model, data, progress)
+        layers = layer_rows(model, masks, scores)
+        results.write_rows(directory / results.LAYERS, results.LAYER_COLUMNS, layers)
+        results.write_rows(directory / results.STEPS, results.STEP_COLUMNS, steps)
+        save_masks(masks, directory / results.MASKS, {"config": json.dumps(asdict(config))})
+    steps = results.read_rows(directory / results.STEPS, results.STEP_COLUMNS)
+    return load_masks(directory / results.MASKS, model), steps
+
+
+def _prune(
+    config: RunConfig, model: nn.Module, data: Task | None, progress: Progress
+) -> tuple[dict[str, Tensor], list[dict], dict[str, Tensor] | None]:
+    rows, last, clock = [], [None], [time.perf_counter()]
+
+    def report(step: Step) -> None:
+        now = time.perf_counter()
+        rows.append(step_row(step, now - clock[0]))
+        last[0], clock[0] = step.scores, now
+        progress.tick()
+
+    progress.begin(f"pruning to 1/{config.compression:g}", config.steps)
+    masks = prune(
+        model,
+        config.pruner,
+        _probe(config, data),
+        config.compression,
+        steps=config.steps,
+        schedule=config.schedule,
+        scope=config.scope,
+        score_dtype=DTYPES[config.score_dtype],
+        report=report,
+    )
+    return masks, rows, last[0]
+
+
+def _train(
+    config: RunConfig, model: nn.Module, data: Task | None, progress: Progress
+) -> tuple[dict, list[dict]]:
+    """Accuracy before, best and after training; and the history, kept up to date on disk."""
+    if config.epochs == 0:
+        return {"untrained": None, "best": None, "final": None}, []
+    untrained = evaluate(model, data)
+    rows: list[dict] = []
+
+    def report(row: dict) -> None:
+        rows.append(row)
+        results.write_rows(config.directory / results.HISTORY, results.HISTORY_COLUMNS, rows)
+        progress.note(_epoch_line(rows, config.epochs))
+
+    steps = -(-len(data.train.labels) // config.batch_size)
+    progress.begin("training", config.epochs * steps)
+    checkpoint = config.directory / results.CHECKPOINT
+    history = train(model, data, config.training, config.seed, checkpoint, report, progress.tick)
+    best = max(history, key=lambda row: row["top1"])  # the earliest, if several
+    return {
+        "untrained": untrained,
+        "best": _accuracy(best),
+        "final": _accuracy(history[-1]),
+    }, history
+
+
+def _accuracy(row: dict) -> dict:
+    return {"top1": row["top1"], "top5": row["top5"], "loss": row["test_loss"]}
+
+
+def _epoch_line(rows: list[dict], epochs: int) -> str:
+    row, seconds = rows[-1], _seconds(rows) / len(rows)
+    left = timedelta(seconds=round(seconds * (epochs - len(rows))))
+    return (
+        f"epoch {row['epoch']}/{epochs}  lr {row['lr']:g}  train loss {row['train_loss']:.4f}  "
+        f"test loss {row['test_loss']:.4f}  top-1 {row['top1']:.2f} %  {left} left"
+    )
+
+
+def _seconds(rows: list[dict]) -> float:
+    return sum(float(row["seconds"]) for row in rows)
