@@ -1,0 +1,1 @@
+"""Theorems as property tests, agreement of NumPy and torch, and everything else."""
