@@ -16,6 +16,7 @@ from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import numpy as np
@@ -116,6 +117,8 @@ def _chunks(archive: Archive, path: Path) -> Iterator[tuple[bytes, int]]:
             while chunk := response.read(CHUNK):
                 yield chunk, total
     except (OSError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it is a response, too
         hint = f"the file (MD5 {archive.md5}) may be placed by hand at {path}"
         raise ConnectionError(f"{archive.url} cannot be downloaded ({error}); {hint}") from error
 
