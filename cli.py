@@ -16,9 +16,45 @@ MODEL_HELP = (
 )
 DATASET_HELP = "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagenet."
 PRUNER_HELP = "random, magnitude, snip, grasp, synflow, skeletonization or taylor-fo."
-DATA_DIR = click.option(
-    "--data-dir", type=click.Path(file_okay=False), default="data", show_default=True
-)
+FOLDER = click.Path(file_okay=False)
+OPTIONS = {
+    "model": {"help": MODEL_HELP + "  [mlp]"},
+    "dataset": {"help": DATASET_HELP + "  [digits]"},
+    "pruner": {"help": PRUNER_HELP + "  [synflow]"},
+    "compression": {"type": float, "help": "rho >= 1; 100 keeps 1 %.  [10]"},
+    "steps": {"type": int, "help": "Pruning iterations.  [100 for synflow, else 1]"},
+    "schedule": {"help": "exponential, linear or certified.  [exponential]"},
+    "scope": {"help": "global or local.  [global]"},
+    "seed": {"type": int, "help": "Of weights, data order and random scores.  [0]"},
+    "width": {"type": float, "help": "Scales every hidden width.  [1]"},
+    "init": {"help": "Initial weights: paper or published.  [paper]"},
+    "device": {"help": "auto, cpu, cuda or cuda:N.  [auto]"},
+    "score-dtype": {"help": "float64 or float32.  [float64]"},
+    "recipe": {"help": "Training hyperparameters: paper.  [paper]"},
+    "epochs": {"type": int, "help": "0 prunes, saves and stops.  [recipe]"},
+    "batch-size": {"type": int, "help": "[recipe]"},
+    "lr": {"type": float, "help": "Learning rate.  [recipe]"},
+    "lr-drops": {"help": "Epochs after which it drops: 60,120, or none.  [recipe]"},
+    "drop-factor": {"type": float, "help": "What it is multiplied by.  [recipe]"},
+    "weight-decay": {"type": float, "help": "[recipe]"},
+    "data-dir": {"type": FOLDER, "default": "data", "show_default": True},
+    "results": {"type": FOLDER, "default": "results", "show_default": True},
+}
+NETWORK = ("model", "dataset", "seed", "width", "init", "device", "score-dtype")
+PRUNING = ("pruner", "compression", "steps", "schedule", "scope")
+TRAINING = ("recipe", "epochs", "batch-size", "lr", "lr-drops", "drop-factor", "weight-decay")
+PLACES = ("data-dir", "results")
+
+
+def options(*names: str):
+    """Give a command the options of these names, in this order."""
+
+    def decorate(command):
+        for name in reversed(names):
+            command = click.option(f"--{name}", **OPTIONS[name])(command)
+        return command
+
+    return decorate
 
 
 class Sentences(click.Group):
@@ -68,40 +104,16 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--model", help=MODEL_HELP + "  [mlp]")
-@click.option("--dataset", help=DATASET_HELP + "  [digits]")
-@click.option("--pruner", help=PRUNER_HELP + "  [synflow]")
-@click.option("--compression", type=float, help="rho >= 1; 100 keeps 1 %.  [10]")
-@click.option("--steps", type=int, help="Pruning iterations.  [100 for synflow, else 1]")
-@click.option("--schedule", help="exponential, linear or certified.  [exponential]")
-@click.option("--scope", help="global or local.  [global]")
-@click.option("--seed", type=int, help="Of weights, data order and random scores.  [0]")
-@click.option("--width", type=float, help="Scales every hidden width.  [1]")
-@click.option("--init", help="Initial weights: paper or published.  [paper]")
-@click.option("--device", help="auto, cpu, cuda or cuda:N.  [auto]")
-@click.option("--score-dtype", help="float64 or float32.  [float64]")
-@click.option("--recipe", help="Training hyperparameters: paper.  [paper]")
-@click.option("--epochs", type=int, help="0 prunes, saves and stops.  [recipe]")
-@click.option("--batch-size", type=int, help="[recipe]")
-@click.option("--lr", type=float, help="Learning rate.  [recipe]")
-@click.option("--lr-drops", help="Epochs after which it drops: 60,120, or none.  [recipe]")
-@click.option("--drop-factor", type=float, help="What it is multiplied by.  [recipe]")
-@click.option("--weight-decay", type=float, help="[recipe]")
-@DATA_DIR
-@click.option("--results", type=click.Path(file_okay=False), default="results", show_default=True)
-def run(**options) -> None:
+@options(*NETWORK, *PRUNING, *TRAINING, *PLACES)
+def run(**given) -> None:
     """One experiment: build, prune at initialisation, train, evaluate, save.
 
     A finished run is not repeated, an interrupted one goes on. The last line on stdout is
     `result: PATH`.
     """
-    from experiments.config import resolve
     from experiments.run import run as run_experiment
 
-    try:
-        config = resolve(options | {"lr_drops": _epochs(options["lr_drops"])})
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    config = _config(given)
     with contextlib.closing(Bar()) as bar:
         path = run_experiment(config, bar)
     _show_result(path)
@@ -135,7 +147,7 @@ def data() -> None:
 
 
 @data.command("list")
-@DATA_DIR
+@options("data-dir")
 def data_list(data_dir: str) -> None:
     """All datasets, and where each was found."""
     from train.data import DATASETS, locate
@@ -152,7 +164,7 @@ def data_list(data_dir: str) -> None:
 
 @data.command("fetch")
 @click.argument("name")
-@DATA_DIR
+@options("data-dir")
 def data_fetch(name: str, data_dir: str) -> None:
     """Download NAME, check its check sum, unpack it."""
     from experiments.progress import counter
@@ -165,7 +177,7 @@ def data_fetch(name: str, data_dir: str) -> None:
 
 @data.command("verify")
 @click.argument("name")
-@DATA_DIR
+@options("data-dir")
 def data_verify(name: str, data_dir: str) -> None:
     """Load all of NAME and check counts, shapes and labels."""
     from train.fetch import verify
@@ -188,6 +200,16 @@ def _show_result(path: Path) -> None:
                 f"{name:9} top-1 {accuracy['top1']:6.2f} %   top-5 {accuracy['top5']:6.2f} %"
             )
     click.echo(f"result: {path}")
+
+
+def _config(given: dict):
+    """The run's configuration; what is wrong with the options is a usage error (exit code 2)."""
+    from experiments.config import resolve
+
+    try:
+        return resolve(given | {"lr_drops": _epochs(given["lr_drops"])})
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _epochs(text: str | None) -> tuple[int, ...] | None:
