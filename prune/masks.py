@@ -20,17 +20,15 @@ EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)  # a fixed date: equal masks give equal byt
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     """Weights of all convolutional and linear layers (App. 12.2), as in `named_parameters`.
 
-    Biases and normalisation layers are not prunable. A weight shared by two layers is listed
-    once, under its first name.
+    Biases and normalisation layers are not prunable. A weight that several layers share is
+    listed once, under its first name.
 
     Raises:
         ValueError: If the model has no such weight, or one that is not initialised yet.
     """
-    weights = {}
-    for name, parameter in model.named_parameters():
-        layer, _, leaf = name.rpartition(".")
-        if leaf == "weight" and isinstance(model.get_submodule(layer), nn.Linear | _ConvNd):
-            weights[name] = parameter
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | _ConvNd)]
+    own = {id(layer._parameters.get("weight")) for layer in layers}
+    weights = {name: w for name, w in model.named_parameters() if id(w) in own}
     if not weights:
         raise ValueError("nothing to prune: the model has no convolutional or linear layer")
     if lazy := [name for name, w in weights.items() if nn.parameter.is_lazy(w)]:
@@ -84,9 +82,12 @@ def keep_top(scores: Scores, masks: Masks, keep: int) -> dict[str, Tensor]:
     pruned stays pruned, whatever its score.
 
     Raises:
-        ValueError: If fewer than `keep` weights survive in `masks`.
+        ValueError: If fewer than `keep` weights survive in `masks`, or scores do not fit them.
         FloatingPointError: If a survivor's score is not finite; names the tensors.
     """
+    for name, mask in masks.items():
+        if name not in scores or scores[name].shape != mask.shape:
+            raise ValueError(f"scores lack a tensor {name!r} of shape {tuple(mask.shape)}")
     flat = survivors(scores, masks)
     if not 0 <= keep <= flat.numel():
         raise ValueError(f"cannot keep {keep:,} weights: {flat.numel():,} survive")
@@ -116,7 +117,7 @@ def check_masks(model: nn.Module, masks: Masks) -> None:
 def save_masks(masks: Masks, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write masks as a compressed .npz, atomically; metadata goes under `__name` keys."""
     arrays = {f"__{key}": np.array(text) for key, text in (metadata or {}).items()}
-    arrays |= {name: mask.cpu().numpy() for name, mask in masks.items()}
+    arrays |= {name: mask.cpu().contiguous().numpy() for name, mask in masks.items()}
     path = Path(path)
     partial = path.with_name(path.name + ".part")
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -137,15 +138,18 @@ def load_masks(path: str | Path, model: nn.Module | None = None) -> dict[str, Te
         FileNotFoundError: If there is no such file.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             names = [name for name in archive.files if not name.startswith("__")]
             masks = {name: torch.from_numpy(archive[name]) for name in names}
     except FileNotFoundError:
         raise FileNotFoundError(f"no mask file at {path}") from None
     except Exception as error:  # zip, zlib, npy header and EOF errors share no base class
-        raise ValueError(f"mask file {path} is damaged: {error}") from None
+        kind = type(error).__name__
+        raise ValueError(f"mask file {path} is damaged, or no mask file ({kind})") from None
     if wrong := [name for name, mask in masks.items() if mask.dtype != torch.bool]:
         raise ValueError(f"mask file {path} holds {wrong[0]!r}, which is not a bool array")
+    if not masks:
+        raise ValueError(f"{path} is no mask file: it holds no mask")
     if model is None:
         return masks
     weights = prunable(model)
