@@ -58,21 +58,32 @@ def options(*names: str):
 
 
 class Sentences(click.Group):
-    """Every failure becomes one sentence on stderr and exit code 1; SYNFLOW_DEBUG shows all."""
+    """Every failure becomes one sentence on stderr, also click's own; SYNFLOW_DEBUG shows all."""
 
-    def invoke(self, ctx: click.Context):
+    def main(self, *args, **extra):
         try:
-            return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except KeyboardInterrupt:
-            raise click.ClickException("interrupted; the same command goes on") from None
+            sys.exit(super().main(*args, **extra | {"standalone_mode": False}))
+        except click.ClickException as error:
+            text, code = error.format_message(), error.exit_code
+        except click.Abort:
+            text, code = "interrupted; the same command goes on", 1
         except Exception as error:
             if os.environ.get("SYNFLOW_DEBUG"):
                 raise
-            kind = "" if type(error) in (ValueError, FloatingPointError) else type(error).__name__
-            text = " ".join(str(error).split())
-            raise click.ClickException(f"{kind}: {text}" if kind else text) from None
+            text, code = _sentence(error), 1
+        is_help = "\n" in text  # of a group that was given no command
+        click.echo(text if is_help else f"Error: {text}", err=True)
+        sys.exit(code)
+
+
+def _sentence(error: Exception) -> str:
+    """What our own errors say; the system's and torch's need their subject or kind beside it."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else text
+    if isinstance(error, ValueError | FloatingPointError):
+        return text
+    return f"{type(error).__name__}: {text}"
 
 
 class Bar:
@@ -162,8 +173,17 @@ def data_list(data_dir: str) -> None:
         click.echo(f"{name:14} {dataset.classes:5} classes  {shape:>9}  {size:>18}  {where}")
 
 
+def _dataset(ctx: click.Context, parameter: click.Parameter, name: str) -> str:
+    from train.data import known
+
+    try:
+        return known(name).name
+    except ValueError as error:
+        raise click.UsageError(_sentence(error)) from None
+
+
 @data.command("fetch")
-@click.argument("name")
+@click.argument("name", callback=_dataset)
 @options("data-dir")
 def data_fetch(name: str, data_dir: str) -> None:
     """Download NAME, check its check sum, unpack it."""
@@ -176,13 +196,16 @@ def data_fetch(name: str, data_dir: str) -> None:
 
 
 @data.command("verify")
-@click.argument("name")
+@click.argument("name", callback=_dataset)
 @options("data-dir")
 def data_verify(name: str, data_dir: str) -> None:
     """Load all of NAME and check counts, shapes and labels."""
+    from experiments.progress import counter
     from train.fetch import verify
 
-    click.echo(verify(name, Path(data_dir)))
+    with contextlib.closing(Bar()) as bar:
+        text = verify(name, Path(data_dir), counter(bar, "reading images"))
+    click.echo(text)
 
 
 def _show_result(path: Path) -> None:
@@ -209,7 +232,7 @@ def _config(given: dict):
     try:
         return resolve(given | {"lr_drops": _epochs(given["lr_drops"])})
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(_sentence(error)) from None
 
 
 def _epochs(text: str | None) -> tuple[int, ...] | None:

@@ -4,16 +4,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from math import inf
 from pathlib import Path
 
 import torch
 
-from prune.schedules import SCHEDULES
+from prune.masks import prunable, size
+from prune.schedules import SCHEDULES, target
 from prune.scores import READS_DATA, SCORES
 from train.data import known
 from train.initial import INITS
-from train.models import MODELS, check_name
+from train.models import MODELS, build, check_name, input_shape
 from train.recipes import RECIPES, Recipe
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -59,11 +61,16 @@ class RunConfig:
         return self.epochs > 0 or self.pruner in READS_DATA
 
     @property
+    def decisive(self) -> dict:
+        """Every value that decides the result; what a run's files keep of its configuration."""
+        return {name: value for name, value in asdict(self).items() if name not in ELSEWHERE}
+
+    @property
     def directory(self) -> Path:
         """Where the run is kept: readable, and one for each configuration."""
-        decisive = {k: v for k, v in asdict(self).items() if k not in ELSEWHERE}
-        decisive["device"] = torch.device(self.device).type  # cuda:1 is as good as cuda:0
-        digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
+        device = torch.device(self.device).type  # cuda:1 is as good as cuda:0
+        text = json.dumps(self.decisive | {"device": device}, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         model = self.model.replace(":", "-").replace("/", "-")
         name = f"{model}-{self.dataset}-{self.pruner}-{self.compression:g}-seed{self.seed}-{digest}"
         return Path(self.results).absolute() / name
@@ -103,7 +110,7 @@ def restore(stored: Mapping[str, object]) -> RunConfig:
     Raises:
         ValueError: If entries are missing or unknown.
     """
-    names = {field.name for field in fields(RunConfig)}
+    names = {field.name for field in fields(RunConfig)} - set(ELSEWHERE)
     if set(stored) != names:
         raise ValueError(f"the stored config lacks or adds {', '.join(set(stored) ^ names)}")
     return RunConfig(**{**stored, "lr_drops": tuple(stored["lr_drops"])})
@@ -133,7 +140,7 @@ def _check_training(config: RunConfig, given: Mapping[str, object]) -> None:
     for name, value in (("lr", config.lr), ("drop-factor", config.drop_factor)):
         if not 0 < value < inf:
             raise ValueError(f"--{name} must be a positive number, not {value:g}")
-    idle = [f"--{name.replace('_', '-')}" for name in TRAINING if name in given]
+    idle = [f"--{name.replace('_', '-')}" for name in ("recipe", *TRAINING) if name in given]
     if config.epochs == 0 and idle:
         raise ValueError(f"{', '.join(idle)} does nothing with --epochs 0")
     drops = config.lr_drops
@@ -149,12 +156,22 @@ def _check_model(config: RunConfig, given: Mapping[str, object]) -> None:
     _one_of("init", config.init, INITS)
     if not 0 < config.width < inf:
         raise ValueError(f"--width must be a positive number, not {config.width:g}")
-    if config.model in MODELS:
-        return
-    if config.width != 1:
+    if config.width != 1 and config.model not in MODELS:
         raise ValueError(f"--width scales {', '.join(MODELS)}; not {config.model}")
-    if "init" in given and not config.model.startswith("torchvision:"):
+    if config.model in MODELS or config.model.startswith("torchvision:"):
+        N = _prunable_size(config.model, config.dataset, config.width, config.init)
+        target(N, config.compression)
+    elif "init" in given:
         raise ValueError(f"--init does nothing: {config.model} keeps the weights that it makes")
+
+
+@cache
+def _prunable_size(model: str, dataset: str, width: float, init: str) -> int:
+    """N; ValueError if there is no such network for these images. Takes no memory."""
+    images = known(dataset)
+    with torch.device("meta"):
+        network = build(model, input_shape(model, images.shape), images.classes, width, init)
+    return size(prunable(network))
 
 
 def _device(name: str) -> str:

@@ -28,13 +28,14 @@ class Silent:
 
 
 def counter(progress: Progress, label: str) -> Callable[[int, int | None], None]:
-    """A function for those who report (done, total), which begins the stage at its first call."""
+    """A function for those who report (done, total); less done than before begins a new stage."""
     seen: list[int] = []
 
     def report(done: int, total: int | None) -> None:
-        if not seen:
+        if not seen or done < seen[-1]:
             progress.begin(label, total)
-        progress.tick(done - (seen[-1] if seen else 0))
+            seen.append(0)
+        progress.tick(done - seen[-1])
         seen.append(done)
 
     return report

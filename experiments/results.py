@@ -6,9 +6,11 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
+
+import numpy as np
 
 from experiments.config import RunConfig
 
@@ -18,6 +20,7 @@ LAYER_COLUMNS = (
     *("name", "shape", "size", "kept", "density"),
     *("score_sum", "score_mean", "mean_square_weight"),
 )
+TEXTS = ("name", "shape")
 STEP_COLUMNS = ("step", "kept", "R", "prune_cut_ratio", "seconds")
 HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "test_loss", "top1", "top5", "seconds")
 REQUIRED = {
@@ -48,18 +51,27 @@ def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Mapping]) -> N
 
 
 def read_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    """Read what `write_rows` wrote; ValueError if columns or cells are missing."""
-    with open(path, newline="") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-    if tuple(reader.fieldnames or ()) != tuple(columns) or any(None in r.values() for r in rows):
-        raise ValueError(f"{path} is damaged: its columns should be {', '.join(columns)}")
+    """Read what `write_rows` wrote.
+
+    Raises:
+        ValueError: If it is damaged: a column or a cell is missing, or a number is none.
+    """
+    try:
+        with open(path, newline="") as file:
+            header, *cells = csv.reader(file, strict=True)
+        rows = [dict(zip(columns, row, strict=True)) for row in cells]
+        numbers = [text for row in rows for name, text in row.items() if name not in TEXTS]
+        if tuple(header) != tuple(columns) or not all(isfinite(float(n or 0)) for n in numbers):
+            raise ValueError
+    except (ValueError, csv.Error):
+        text = f"{path} is damaged: it should have a number in each of {', '.join(columns)}"
+        raise ValueError(text) from None
     return rows
 
 
 def write_result(path: Path, config: RunConfig, measured: Mapping) -> None:
     """Write result.json: the configuration, what was measured, and the versions that did it."""
-    content = {"config": asdict(config), **measured, "versions": versions()}
+    content = {"config": config.decisive, **measured, "versions": versions()}
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
@@ -80,6 +92,14 @@ def read_result(path: Path) -> dict:
     if missing:
         raise ValueError(f"result file {path} is damaged: it lacks {', '.join(sorted(missing))}")
     return result
+
+
+def check_owner(masks: Path, config: RunConfig) -> None:
+    """Raise ValueError unless a mask file was made by the run of this configuration."""
+    with np.load(masks, allow_pickle=False) as archive:
+        owner = str(archive["__run"]) if "__run" in archive else "no run"
+    if owner != config.directory.name:
+        raise ValueError(f"mask file {masks} is that of {owner}, not of {config.directory.name}")
 
 
 def versions() -> dict[str, str]:

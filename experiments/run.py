@@ -2,7 +2,6 @@
 
 import json
 import time
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
@@ -105,9 +104,12 @@ def _prune_or_load(
         layers = layer_rows(model, masks, scores)
         results.write_rows(directory / results.LAYERS, results.LAYER_COLUMNS, layers)
         results.write_rows(directory / results.STEPS, results.STEP_COLUMNS, steps)
-        save_masks(masks, directory / results.MASKS, {"config": json.dumps(asdict(config))})
+        metadata = {"run": directory.name, "config": json.dumps(config.decisive)}
+        save_masks(masks, directory / results.MASKS, metadata)
+    masks = load_masks(directory / results.MASKS, model)
+    results.check_owner(directory / results.MASKS, config)
     steps = results.read_rows(directory / results.STEPS, results.STEP_COLUMNS)
-    return load_masks(directory / results.MASKS, model), steps
+    return masks, steps
 
 
 def _prune(

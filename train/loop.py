@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from train import checkpoint
-from train.batches import Task, plain_batches, seed_of, training_batches
+from train.batches import DROPOUT, Task, plain_batches, seed_of, training_batches
 from train.recipes import Recipe
 
 EVALUATION_BATCH = 500
@@ -43,8 +43,9 @@ def evaluate(model: nn.Module, task: Task) -> dict[str, float]:
     model.eval()
     batches = plain_batches(task.test, task, EVALUATION_BATCH)
     sums = sum(_score(model(inputs), labels) for inputs, labels in batches)
-    top1, top5, loss = (sums / len(task.test.labels)).tolist()
-    return {"top1": 100 * top1, "top5": 100 * top5, "loss": loss}
+    right, among_five, loss = sums.tolist()
+    n = len(task.test.labels)
+    return {"top1": 100 * right / n, "top5": 100 * among_five / n, "loss": loss / n}
 
 
 def _score(logits: Tensor, labels: Tensor) -> Tensor:
@@ -101,18 +102,19 @@ def train(
         One row per epoch: epoch (from 1), lr, train_loss, test_loss, top1, top5, seconds.
 
     Raises:
-        ValueError: If the checkpoint is damaged or belongs to another model.
+        ValueError: If the checkpoint is damaged or is that of another training.
         FloatingPointError: If the loss is no longer finite; the last checkpoint stays.
     """
     optimizer = sgd(model, recipe)
-    history = resume(model, optimizer, path)
+    start = checkpoint.fingerprint(model, recipe, seed)
+    history = resume(model, optimizer, path, start)
     for row in history:
         report(row)
     for epoch in range(len(history), recipe.epochs):
         history.append(_epoch(model, optimizer, task, recipe, seed, epoch, tick))
         checkpoint.save(
             {
-                "epoch": epoch + 1,
+                "start": start,
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "history": history,
@@ -133,18 +135,19 @@ def _epoch(
     tick: Callable[[], None],
 ) -> Row:
     start = time.perf_counter()
-    torch.manual_seed(seed_of(seed, epoch, 1))  # dropout
+    torch.manual_seed(seed_of(seed, DROPOUT, epoch))
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(recipe, epoch)
     train_loss = train_epoch(
         model, optimizer, training_batches(task, recipe.batch_size, seed, epoch), tick
     )
-    if not isfinite(train_loss):
-        raise FloatingPointError(
-            f"training diverged in epoch {epoch + 1}: the loss is {train_loss} "
-            f"at learning rate {learning_rate(recipe, epoch):g}; try a lower one"
-        )
     test = evaluate(model, task)
+    for what, loss in (("training", train_loss), ("test", test["loss"])):
+        if not isfinite(loss):
+            raise FloatingPointError(
+                f"training diverged in epoch {epoch + 1}: the {what} loss is {loss} "
+                f"at learning rate {learning_rate(recipe, epoch):g}; try a lower one"
+            )
     return {
         "epoch": epoch + 1,
         "lr": learning_rate(recipe, epoch),
@@ -156,15 +159,16 @@ def _epoch(
     }
 
 
-def resume(model: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> list[Row]:
+def resume(model: nn.Module, optimizer: torch.optim.Optimizer, path: Path, start: str) -> list[Row]:
     """Load the checkpoint into model and optimizer; the rows so far, none without a checkpoint."""
     state = checkpoint.load(path, next(model.parameters()).device)
     if state is None:
         return []
-    try:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"checkpoint {path} belongs to another model: {reason}") from None
+    if state["start"] != start:
+        raise ValueError(
+            f"checkpoint {path} is that of another training: the network, its first weights, the "
+            "masks, the recipe or the seed differ; move it away to train from the start"
+        )
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
     return state["history"]

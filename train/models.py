@@ -224,9 +224,11 @@ def _torchvision(name: str, classes: int) -> nn.Module:
 def _factory(name: str) -> Callable[..., nn.Module]:
     module, _, attribute = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        make = getattr(importlib.import_module(module), attribute)
+        inspect.signature(make)
     except Exception as error:  # the user's module may fail in any way
-        raise ValueError(f"model {name!r} cannot be imported: {error}") from error
+        raise ValueError(f"model {name!r} is no factory that can be imported: {error}") from error
+    return make
 
 
 def _custom(name: str, shape: Shape, classes: int) -> nn.Module:
@@ -234,7 +236,10 @@ def _custom(name: str, shape: Shape, classes: int) -> nn.Module:
     make = _factory(name)
     offered = {"num_classes": classes, "in_channels": shape[0], "input_shape": shape}
     wanted = inspect.signature(make).parameters
-    model = make(**{key: value for key, value in offered.items() if key in wanted})
+    try:
+        model = make(**{key: value for key, value in offered.items() if key in wanted})
+    except Exception as error:  # as may the factory
+        raise ValueError(f"model {name!r} cannot be made: {error}") from error
     if not isinstance(model, nn.Module):
         raise ValueError(f"model {name!r} made a {type(model).__name__}, not a torch.nn.Module")
     return model
