@@ -140,7 +140,7 @@ def literal(model, score, probe, keeps, scope):
 def probe_of(network, seed):
     """A probe with two batches of labelled images and a generator, the same at each call."""
     classes = network.model[-1].out_features
-    images = batch(network, seed, examples=5).split([3, 2])
+    images = batch(network.shape, seed, examples=5).split([3, 2])
     labels = torch.arange(5).remainder(classes).split([3, 2])
     return Probe(network.shape, tuple(zip(images, labels)), torch.Generator().manual_seed(seed))
 
