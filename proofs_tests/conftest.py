@@ -10,6 +10,7 @@ settings.register_profile(
 )
 settings.register_profile("explore", max_examples=2000, deadline=None, suppress_health_check=QUIET)
 settings.load_profile("ci")
+torch.set_num_threads(1)  # small networks: a second thread costs more than it does
 
 
 def pytest_collection_modifyitems(items):

@@ -34,16 +34,12 @@ def _by_channel(x: Tensor, scale: Tensor | None) -> Tensor:
     return x if scale is None else x * scale.view(-1, *[1] * (x.dim() - 2))
 
 
-def _batch_norm(x, running_mean, running_var, weight=None, bias=None, *_, eps=1e-5, **__) -> Tensor:
+def _batch_norm(x, running_mean=None, running_var=None, weight=None, *_, eps=1e-5, **__) -> Tensor:
     scaled = _by_channel(x, weight)
     return scaled if running_var is None else _by_channel(scaled, (running_var + eps).rsqrt())
 
 
 def _group_norm(x, groups, weight=None, *_, **__) -> Tensor:
-    return _by_channel(x, weight)
-
-
-def _instance_norm(x, running_mean=None, running_var=None, weight=None, *_, **__) -> Tensor:
     return _by_channel(x, weight)
 
 
@@ -58,7 +54,7 @@ def _local_response_norm(x, *_, **__) -> Tensor:
 NORMALISATIONS = {
     F.batch_norm: _batch_norm,
     F.group_norm: _group_norm,
-    F.instance_norm: _instance_norm,
+    F.instance_norm: _batch_norm,
     F.layer_norm: _layer_norm,
     F.rms_norm: _layer_norm,
     F.local_response_norm: _local_response_norm,
@@ -73,8 +69,8 @@ WEIGHTED = {
 class Positive(TorchFunctionMode):
     """Normalisation layers become their positive per-channel scale: no mean, no shift.
 
-    Batch norm keeps |gamma| / sqrt(var + eps). Layer, group and instance norm have no stored
-    variance; they keep |gamma|.
+    Batch norm keeps |gamma| / sqrt(var + eps), and |gamma| where it stores no variance, as layer
+    and group norm do not.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):

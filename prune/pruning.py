@@ -65,6 +65,8 @@ def prune(
         FloatingPointError: If scores leave the range of score_dtype.
     """
     score = _look_up(score)
+    if score_dtype not in (torch.float64, torch.float32):
+        raise ValueError(f"score_dtype must be torch.float64 or torch.float32, not {score_dtype}")
     probe = replace(probe, dtype=score_dtype)
     masks = dense_masks(model)
     goal = target(size(masks), compression)
@@ -94,8 +96,9 @@ def _scheduled(
     """Each step leaves what the schedule says: of all weights, or of each tensor by itself."""
     _check_choice("schedule", schedule, (*SCHEDULES, "certified"))
     _check_choice("scope", scope, SCOPES)
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, not {steps}")
+    if steps < 1 or steps != int(steps):
+        raise ValueError(f"steps must be a whole number of at least 1, not {steps}")
+    steps = int(steps)  # a NumPy integer would overflow in a power
     count = SCHEDULES[schedule]
     for step in range(1, steps + 1):
         flow = rescore(masks)
@@ -166,6 +169,8 @@ def _check_certified(
     if steps is not None or scope != "global":
         raise ValueError("schedule 'certified' takes no steps, and scope 'global' only")
     at_input, at_output = flow_at_ends(model, dense_masks(model), probe)
+    if at_output == 0:
+        raise ValueError("schedule 'certified' needs an open path, and this network has none")
     if not isclose(at_input, at_output, rel_tol=1e-6):
         raise ValueError(
             "schedule 'certified' needs a network that conserves synaptic flow (Theorem 2): "

@@ -1,17 +1,17 @@
 """Scores: how much each prunable weight matters. Higher survives.
 
 Each takes (model, masks, probe) and returns name -> tensor, keyed and shaped like the masks, in
-`probe.dtype`, with 0 where a weight is pruned already (random: redrawn, never read there).
+`probe.dtype`, with 0 where a weight is pruned already.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prune.flow import synaptic_flow
-from prune.masks import Masks
+from prune.masks import Masks, masked, prunable
 from prune.scoring import Probe, Tensors, device_of, gradients, leaves, output, undisturbed, values
 
 Score = Callable[[nn.Module, Masks, Probe], Tensors]
@@ -22,11 +22,11 @@ def random(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
 
     Drawn on the CPU, so that one seed gives one mask on every device.
     """
-    device = device_of(model)
-    return {
-        name: torch.randn(mask.shape, generator=probe.generator, dtype=probe.dtype).to(device)
+    drawn = {
+        name: torch.randn(mask.shape, generator=probe.generator, dtype=probe.dtype)
         for name, mask in masks.items()
     }
+    return masked({name: S.to(device_of(model)) for name, S in drawn.items()}, masks)
 
 
 def magnitude(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
@@ -86,23 +86,21 @@ def _sum_over_batches(model: nn.Module, masks: Masks, probe: Probe, direction) -
     """theta * sum over batches of direction(L_b, theta), with one batch's graph at a time."""
     if not probe.batches:
         raise ValueError("this score reads data, and probe.batches is empty")
-    theta = leaves(values(model, masks, probe.dtype), masks)
-    total = {name: torch.zeros_like(theta[name]) for name in masks}
-    for L in _losses(model, theta, probe):
-        with undisturbed(model):
-            for name, part in direction(L, theta).items():
+    with undisturbed(model):
+        theta = leaves(values(model, masks, probe.dtype), masks)
+        total = {name: torch.zeros_like(theta[name]) for name in masks}
+        for inputs, labels in probe.batches:
+            for name, part in direction(_loss(model, theta, inputs, labels), theta).items():
                 total[name] += part
-    return {name: total[name] * theta[name].detach() for name in masks}
+        return {name: total[name] * theta[name].detach() for name in masks}
 
 
-def _losses(model: nn.Module, theta: Tensors, probe: Probe) -> Iterator[Tensor]:
-    """The mean cross-entropy of each batch."""
-    device = device_of(model)
-    for inputs, labels in probe.batches:
-        with undisturbed(model):
-            (logits, *_) = output(model, theta, inputs.to(device, probe.dtype))
-            loss = F.cross_entropy(logits, labels.to(device))
-        yield loss
+def _loss(model: nn.Module, theta: Tensors, inputs: Tensor, labels: Tensor) -> Tensor:
+    """The mean cross-entropy of one batch."""
+    like = theta[next(iter(prunable(model)))]
+    # Copies: what was made in inference mode cannot be differentiated.
+    logits, *_ = output(model, theta, inputs.to(like, copy=True))
+    return F.cross_entropy(logits, labels.to(like.device, copy=True))
 
 
 SCORES: dict[str, Score] = {

@@ -34,26 +34,44 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     """Eval mode, gradients on, no autocast, no TF32; every setting is put back, come what may."""
     modes = {module: module.training for module in model.modules()}
     quiet = torch.autocast(device_of(model).type, enabled=False)
-    exact = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    matmul = torch.get_float32_matmul_precision()
     try:
-        torch.set_float32_matmul_precision("highest")
         model.eval()
-        with torch.inference_mode(False), torch.enable_grad(), quiet, exact:
+        with torch.inference_mode(False), torch.enable_grad(), quiet, _full_precision():
             yield
     finally:
-        torch.set_float32_matmul_precision(matmul)
         for module, training in modes.items():
             module.training = training
 
 
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Whole float32 products and repeatable convolutions: settings of torch as a whole."""
+    backends = torch.backends
+    wanted = [(backends.cudnn, "benchmark", False), (backends.cudnn, "deterministic", True)]
+    if hasattr(backends.cuda.matmul, "fp32_precision"):
+        owners = [backends.cuda.matmul, backends.cudnn.conv]
+        owners += [backends.mkldnn.matmul, backends.mkldnn.conv]
+        wanted += [(owner, "fp32_precision", "ieee") for owner in owners]
+    else:  # before torch 2.9; the two ways do not mix
+        wanted += [(owner, "allow_tf32", False) for owner in (backends.cuda.matmul, backends.cudnn)]
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
+    try:
+        _set(wanted)
+        yield
+    finally:
+        _set(before)
+
+
+def _set(settings: list[tuple[object, str, object]]) -> None:
+    for owner, name, value in settings:
+        setattr(owner, name, value)
+
+
 def values(model: nn.Module, masks: Masks, dtype: torch.dtype) -> Tensors:
-    """Every floating parameter and buffer by name, as `dtype`, with the masks applied."""
+    """Copies of every floating parameter and buffer by name, as `dtype`, with masks applied."""
     named = dict(model.named_parameters()) | dict(model.named_buffers())
-    floating = {name: t.detach().to(dtype) for name, t in named.items() if t.is_floating_point()}
-    return masked(floating, masks)
+    floating = {n: t for n, t in named.items() if t.is_floating_point()}
+    return masked({n: t.detach().to(dtype, copy=True) for n, t in floating.items()}, masks)
 
 
 def leaves(tensors: Tensors, masks: Masks) -> Tensors:
@@ -71,8 +89,12 @@ def gradients(R: Tensor, tensors: Tensors, masks: Masks, create_graph: bool = Fa
 
 
 def output(model: nn.Module, tensors: Tensors, x: Tensor) -> list[Tensor]:
-    """The model's floating outputs on x (batch, ...), run with `tensors` for its own."""
-    result = functional_call(model, tensors, (x,))
+    """The model's floating outputs on x (batch, ...), run with `tensors` for its own.
+
+    The buffers not among them are copied, so that a model that counts in `forward` does not.
+    """
+    own = {name: b.clone() for name, b in model.named_buffers() if name not in tensors}
+    result = functional_call(model, own | tensors, (x,))
     return [y for y in tree_leaves(result) if isinstance(y, Tensor) and y.is_floating_point()]
 
 
