@@ -141,6 +141,18 @@ def inspect_command(directory: Path) -> None:
     )
 
 
+@main.command()
+@click.argument("number", metavar="N", type=int)
+@options("results")
+def figure(number: int, results: str) -> None:
+    """Draw figure N and write the CSV behind it; 0 is the worked example of reference/README.md."""
+    from experiments.figures import worked_example
+
+    if number != 0:
+        raise click.UsageError(f"figure must be 0, the worked example; not {number}")
+    click.echo(f"figure: {worked_example.draw(Path(results).absolute() / 'figures')}")
+
+
 @main.group()
 def data() -> None:
     """What is known, what is here, get it, check it."""
