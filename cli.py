@@ -142,6 +142,20 @@ def inspect_command(directory: Path) -> None:
 
 
 @main.command()
+@options(*NETWORK)
+def diagnose(**given) -> None:
+    """Is this network fit for the theory: conservation, positive scores, what breaks them.
+
+    Looks at the network at initialisation; --dataset gives the shapes, no data is read.
+    """
+    from experiments.diagnosis import diagnose as diagnose_network
+    from experiments.diagnosis import report
+
+    config = _config(given)
+    click.echo(report(config, diagnose_network(config)))
+
+
+@main.command()
 @click.argument("number", metavar="N", type=int)
 @options("results")
 def figure(number: int, results: str) -> None:
@@ -219,7 +233,7 @@ def _config(given: dict):
     from experiments.config import resolve
 
     try:
-        return resolve(given | {"lr_drops": _epochs(given["lr_drops"])})
+        return resolve(given | {"lr_drops": _epochs(given.get("lr_drops"))})
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 
