@@ -152,6 +152,32 @@ def inspect_command(directory: Path) -> None:
     )
 
 
+@main.command()
+@options(*NETWORK)
+def diagnose(**given) -> None:
+    """Is this network fit for the theory: conservation, positive scores, what breaks them.
+
+    Looks at the network at initialisation; --dataset gives the shapes, no data is read.
+    """
+    from experiments.diagnosis import diagnose as diagnose_network
+    from experiments.diagnosis import report
+
+    config = _config(given)
+    click.echo(report(config, diagnose_network(config)))
+
+
+@main.command()
+@click.argument("number", metavar="N", type=int)
+@options("results")
+def figure(number: int, results: str) -> None:
+    """Draw figure N and write the CSV behind it; 0 is the worked example of reference/README.md."""
+    from experiments.figures import worked_example
+
+    if number != 0:
+        raise click.UsageError(f"figure must be 0, the worked example; not {number}")
+    click.echo(f"figure: {worked_example.draw(Path(results).absolute() / 'figures')}")
+
+
 @main.group()
 def data() -> None:
     """What is known, what is here, get it, check it."""
@@ -230,7 +256,7 @@ def _config(given: dict):
     from experiments.config import resolve
 
     try:
-        return resolve(given | {"lr_drops": _epochs(given["lr_drops"])})
+        return resolve(given | {"lr_drops": _epochs(given.get("lr_drops"))})
     except ValueError as error:
         raise click.UsageError(_sentence(error)) from None
 

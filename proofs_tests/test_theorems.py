@@ -19,11 +19,11 @@ from proofs_tests.strategies import (
     nonzero_ints,
     small_fractions,
 )
-from reference import theorems
+from reference import corollaries, theorems
+from reference.corollaries import certified
 from reference.mlp import Mlp
 from reference.pruning import (
     all_kept,
-    certified,
     flat,
     kept,
     masked,
@@ -69,7 +69,7 @@ def test_equations_2_and_3(case):
 @given(cases(biases=True))
 def test_theorem_1_with_biases(case):
     """With a bias, S_in plus the saliency of the bias itself equals S_out (Theorem 1)."""
-    for S_in, S_out in theorems.theorem_1(*case):
+    for S_in, S_out in corollaries.theorem_1_with_biases(*case):
         assert same(S_in, S_out)
 
 
@@ -120,14 +120,14 @@ def test_equation_8(case):
 @given(cases_with_cut(biases=True))
 def test_theorem_2_with_biases(case):
     """C(S) and the biases in S together sum to <dR/dy, y>: biases feed the flow (Theorem 2)."""
-    left, right = theorems.theorem_2_with_biases(*case)
+    left, right = corollaries.theorem_2_with_biases(*case)
     assert left == right
 
 
 @given(cases())
 def test_average_score_is_inverse_to_layer_size(case):
     """A layer's average score is one constant over its size (Sec. 4), hence Fig. 4's line."""
-    averages, constant_over_size = theorems.average_scores(*case)
+    averages, constant_over_size = corollaries.average_scores(*case)
     assert averages == constant_over_size
 
 
@@ -202,6 +202,16 @@ def test_theorem_3_satisfies_the_axiom(mlp):
         assert is_open == could_be
 
 
+@given(networks(max_width=3))
+def test_equations_9_and_10(mlp):
+    """A layer's last scored weight scores more (Eq. 10), not less (Eq. 9), than a fuller layer's.
+
+    So global masking takes from the fuller layer first: the step on which Theorem 3 rests.
+    """
+    for last, highest in theorems.equations_9_and_10(synflow_scores(mlp)):
+        assert last > highest
+
+
 @given(networks(nonzero_ints, max_width=3), st.randoms(use_true_random=False))
 def test_theorem_3_for_any_positive_conserved_scores(mlp, rng):
     """Scores new at each step, positive and of one sum in all layers: none empties (Theorem 3)."""
@@ -258,7 +268,7 @@ def test_certified_removes_the_most_it_may(mlp):
 def test_scale_invariance(mlp, data):
     """Multiplying whole layers multiplies all scores of a chain by one number (App. 11)."""
     factors = data.draw(st.tuples(*(nonzero_ints.elements for _ in mlp.weights)))
-    assert same(*theorems.scale_invariance(mlp, factors))
+    assert same(*corollaries.scale_invariance(mlp, factors))
 
 
 @given(networks(max_width=3), st.data(), st.integers(1, 5), st.integers(1, 5))
@@ -272,4 +282,4 @@ def test_scale_invariance_of_masks(mlp, data, compression, steps):
 @given(networks_with_keeps())
 def test_imp_without_training_is_one_shot_magnitude(case):
     """If IMP didn't train, the number of cycles would make no difference (Sec. 5)."""
-    assert same(*theorems.imp_without_training(*case))
+    assert same(*corollaries.imp_without_training(*case))

@@ -69,7 +69,7 @@ def grasp(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
 
 
 def synflow(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
-    """dR/dtheta * theta for R = 1^T |theta[L]| ... |theta[1]| 1 (Eqs. 5, 6): `synaptic_flow`."""
+    """dR/dtheta * theta for R = 1^T |theta[L]| ... |theta[1]| 1 (Eq. 5, Eq. 6): `synaptic_flow`."""
     return synaptic_flow(model, masks, probe).scores
 
 

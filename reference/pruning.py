@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from functools import reduce
+from itertools import takewhile
 from math import ceil
 from numbers import Number
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference.mlp import Mlp
-from reference.saliency import Scores, synflow_objective, synflow_scores
+from reference.saliency import Scores, synflow_scores
 
 Masks = tuple[NDArray, ...]  # bool, True = kept; shaped like the weights
 
@@ -53,6 +54,17 @@ def path_open(mlp: Mlp) -> bool:
     """
     every_input = np.ones(mlp.weights[0].shape[1], dtype=bool)
     return bool(reduce(lambda reached, W: (W != 0) @ reached, mlp.weights, every_input).any())
+
+
+def critical_compression(mlp: Mlp, masks: Iterable[Masks]) -> Fraction:
+    """N over the fewest weights that these masks leave before they first close all paths (Sec. 3).
+
+    `masks` come as an algorithm finds them, ever fewer. Nothing goes beyond N / L, one weight a
+    layer: max compression.
+    """
+    N = kept(all_kept(mlp))
+    still_open = takewhile(lambda m: path_open(masked(mlp, m)), masks)
+    return Fraction(N, min(map(kept, still_open), default=N))
 
 
 def keep_top(scores: Scores, masks: Masks, keep: int) -> Masks:
@@ -120,27 +132,3 @@ def prune_steps(
 def prune_one_by_one(mlp: Mlp, score=synflow_scores) -> Iterator[Masks]:
     """Re-evaluate the scores every time a weight is pruned, until none is left (Theorem 3)."""
     return prune_steps(mlp, reversed(range(kept(all_kept(mlp)))), score)
-
-
-def certified(mlp: Mlp, compression: Number, margin: Number = 0) -> Iterator[Masks]:
-    """Remove at each step the most weights that Theorem 4 allows, until ceil(N / rho) are left.
-
-    That is, as long as their total score stays strictly below (1 - margin) R. Exact arithmetic
-    needs no margin; float64 needs one, lest rounding close the last path.
-
-    Raises:
-        ValueError: If nothing more can go; in an open network, when each layer has one weight.
-    """
-    masks = all_kept(mlp)
-    goal = ceil(kept(masks) / Fraction(compression))
-    while (left := kept(masks)) > goal:
-        net = masked(mlp, masks)
-        scores, R = synflow_scores(net), synflow_objective(net)
-        prune_sizes = np.cumsum(np.sort(flat(scores)[flat(masks)]))  # (left,)
-        removed = min(int((prune_sizes < (1 - margin) * R).sum()), left - goal)
-        if removed == 0:
-            raise ValueError(
-                f"certified stops at {left} weights, short of {goal}: one less and R=0"
-            )
-        masks = keep_top(scores, masks, left - removed)
-        yield masks

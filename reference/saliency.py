@@ -26,12 +26,6 @@ def synaptic_saliency(mlp: Mlp, x: NDArray, dR_dy: NDArray) -> Scores:
     return tuple(g * W for g, W in zip(dR_dW, mlp.weights))
 
 
-def bias_saliency(mlp: Mlp, x: NDArray, dR_dy: NDArray) -> Scores:
-    """dR/db * b (Eq. 1), one (n_out,) per layer; empty if the network has no biases."""
-    dR_db = backward(mlp, forward(mlp, x), dR_dy).dR_db
-    return tuple(g * b for g, b in zip(dR_db, mlp.biases))
-
-
 def magnitude(mlp: Mlp) -> Scores:
     """|theta| (App. 12.1)."""
     return tuple(np.abs(W) for W in mlp.weights)

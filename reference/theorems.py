@@ -1,52 +1,29 @@
-"""Each claim of the paper as a function that returns its two sides and asserts nothing.
+"""Theorems 1 to 4 and Eq. 4: each a function that returns its two sides and asserts nothing.
 
 proofs_tests/test_theorems.py says that they agree; test_necessity.py breaks the hypotheses.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 from fractions import Fraction
-from itertools import combinations, pairwise, takewhile
-from math import prod
+from itertools import combinations, pairwise, product
 from numbers import Number
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reference import pruning
 from reference.mlp import Mlp, backward, forward
-from reference.pruning import (
-    Masks,
-    all_kept,
-    flat,
-    keep_top,
-    kept,
-    masked,
-    path_open,
-    prune_one_by_one,
-    prune_steps,
-    unflat,
-)
-from reference.saliency import (
-    Scores,
-    bias_saliency,
-    magnitude,
-    synaptic_saliency,
-    synflow_objective,
-    synflow_scores,
-)
+from reference.pruning import Masks, all_kept, flat, kept, masked, path_open, unflat
+from reference.saliency import Scores, synaptic_saliency, synflow_objective, synflow_scores
 
 Neurons = tuple[NDArray, ...]  # bool, one array per layer of neurons: inputs first, outputs last
 Pair = tuple[NDArray, NDArray]
 
 
 def theorem_1(mlp: Mlp, x: NDArray, dR_dy: NDArray) -> list[Pair]:
-    """S_in and S_out of the neurons of each hidden layer (Theorem 1).
-
-    A bias counts as one more incoming parameter: S_in includes its own saliency.
-    """
+    """S_in and S_out of the neurons of each hidden layer (Theorem 1)."""
     S = synaptic_saliency(mlp, x, dR_dy)
-    S_b = bias_saliency(mlp, x, dR_dy) or [0] * len(S)
-    return [(into.sum(1) + b, out.sum(0)) for (into, out), b in zip(pairwise(S), S_b)]
+    return [(into.sum(axis=1), out.sum(axis=0)) for into, out in pairwise(S)]
 
 
 def equations_2_and_3(mlp: Mlp, x: NDArray, dR_dy: NDArray) -> list[Pair]:
@@ -94,25 +71,6 @@ def theorem_2(
     return over_C, ((dR_dx * x).sum(), (dR_dy * trace.output).sum())
 
 
-def theorem_2_with_biases(
-    mlp: Mlp, x: NDArray, dR_dy: NDArray, S: Neurons
-) -> tuple[Number, Number]:
-    """The saliency over C(S) plus that of the biases in S, and <dR/dy, y>.
-
-    A bias is a weight from an input that is always 1, so the biases in S belong to the cut.
-    """
-    over_C, (_, out) = theorem_2(mlp, x, dR_dy, cut(S))
-    biases = zip(bias_saliency(mlp, x, dR_dy), S[1:])
-    return over_C + sum((s * inside).sum() for s, inside in biases), out
-
-
-def average_scores(mlp: Mlp, x: NDArray, dR_dy: NDArray) -> tuple[list[Number], list[Number]]:
-    """Each layer's average score, and <dR/dy, y> over its size: inverse proportion (Sec. 4)."""
-    S = synaptic_saliency(mlp, x, dR_dy)
-    out = (dR_dy * forward(mlp, x).output).sum()
-    return [layer.sum() / layer.size for layer in S], [out / layer.size for layer in S]
-
-
 def equation_4(mlp: Mlp, x: NDArray, dL_dy: NDArray) -> tuple[Scores, Scores]:
     """d/dt theta^2 / 2 along dtheta/dt = -dL/dtheta, and -dL/dtheta * theta (Eq. 4).
 
@@ -136,33 +94,27 @@ def axiom(mlp: Mlp, masks: Masks) -> tuple[bool, bool]:
 
 def theorem_3(mlp: Mlp, score=synflow_scores) -> tuple[Fraction, Fraction]:
     """Critical compression of one-by-one pruning, and max compression N / L (Theorem 3)."""
-    N = kept(all_kept(mlp))
-    open_masks = takewhile(lambda m: path_open(masked(mlp, m)), prune_one_by_one(mlp, score))
-    return Fraction(N, min(map(kept, open_masks), default=N)), Fraction(N, len(mlp.weights))
+    critical = pruning.critical_compression(mlp, pruning.prune_one_by_one(mlp, score))
+    return critical, Fraction(kept(all_kept(mlp)), len(mlp.weights))
+
+
+def equations_9_and_10(scores: Scores) -> list[tuple[Number, Number]]:
+    """The score of a layer's last weight, and the highest of each layer that has more.
+
+    Global masking would empty the first only if S[l] <= S_i[k] for all i (Eq. 9). But both layers
+    have one total, so S[l] > S_i[k] (Eq. 10): why Theorem 3 holds.
+    """
+    last = [S.sum() for S in scores if np.count_nonzero(S) == 1]
+    highest = [S.max() for S in scores if np.count_nonzero(S) > 1]
+    return list(product(last, highest))
 
 
 def theorem_4(mlp: Mlp, keeps: Iterable[int]) -> list[tuple[Number, Number, bool]]:
     """Of each step: prune size, cut size, and whether a path is open afterwards (Theorem 4)."""
     steps, before = [], all_kept(mlp)
-    for after in prune_steps(mlp, keeps):
+    for after in pruning.prune_steps(mlp, keeps):
         net = masked(mlp, before)
         removed = flat(synflow_scores(net))[flat(before) & ~flat(after)]
         steps.append((removed.sum(), synflow_objective(net), path_open(masked(mlp, after))))
         before = after
     return steps
-
-
-def scale_invariance(mlp: Mlp, factors: Sequence[Number]) -> tuple[Scores, Scores]:
-    """Scores when layer l is multiplied by factor l, and scores times all |factors| (App. 11).
-
-    All scores of a chain grow alike, so their order and the masks stay.
-    """
-    scaled = replace(mlp, weights=tuple(c * W for c, W in zip(factors, mlp.weights)))
-    growth = prod(abs(c) for c in factors)
-    return synflow_scores(scaled), tuple(growth * S for S in synflow_scores(mlp))
-
-
-def imp_without_training(mlp: Mlp, keeps: Sequence[int]) -> tuple[Masks, Masks]:
-    """Magnitude pruning in cycles that train for no step, and in a single shot (Sec. 5)."""
-    *_, in_cycles = prune_steps(mlp, keeps, magnitude)
-    return in_cycles, keep_top(magnitude(mlp), all_kept(mlp), keeps[-1])

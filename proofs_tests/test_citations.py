@@ -1,0 +1,48 @@
+"""Whoever searches for a number of the paper finds its definition and its test."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NUMBERS = [*(f"Eq. {n}" for n in range(1, 11)), *(f"Theorem {n}" for n in range(1, 5))]
+PYTHON = [p for p in ROOT.rglob("*.py") if p != Path(__file__) and ".venv" not in p.parts]
+DRAWN = {"Eq. 5", "Eq. 6", "Theorem 1", "Theorem 2"}  # by `figure 0`, the worked example
+
+
+def cited(number, *folders):
+    """The Python files in these folders which cite exactly this number."""
+    pattern = re.compile(rf"{re.escape(number)}(?!\d)")
+    return [
+        path.relative_to(ROOT).as_posix()
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if path in PYTHON and pattern.search(path.read_text())
+    ]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_every_number_is_found_at_its_definition_and_at_its_test(number):
+    """`grep "Eq. 6"` finds it in reference/ and in proofs_tests/; and so for all numbers."""
+    assert cited(number, "reference")
+    assert cited(number, "proofs_tests")
+    assert number in (ROOT / "reference/README.md").read_text()
+
+
+@pytest.mark.parametrize("number", sorted(DRAWN))
+def test_numbers_that_figure_0_shows_are_found_there(number):
+    """`grep "Eq. 6"` also finds the figure."""
+    assert cited(number, "experiments/figures")
+
+
+def test_no_other_spelling_hides_a_number():
+    """Plurals and abbreviations would not be found."""
+    hidden = re.compile(r"\bEqs\b|\bEqns?\b|\bEq\.?\d|\bEq \d|\bThms?\b")
+    odd = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in PYTHON
+        for line in path.read_text().splitlines()
+        if hidden.search(line)
+    ]
+    assert not odd

@@ -1,0 +1,116 @@
+"""A diagnosis in one sentence: do the theorems hold, and if not, why."""
+
+from collections.abc import Iterator, Sequence
+from math import isfinite
+
+import torch
+
+from prune.diagnosis import Diagnosis
+from prune.trace import Normalisation, Operation
+
+PLAIN = {
+    "multi_head_attention_forward": "softmax attention",
+    "scaled_dot_product_attention": "softmax attention",
+    "hardtanh": "clamping (hardtanh)",
+}
+GUARANTEES = "The guarantees (Theorems 1 to 4)"
+ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-3}  # of sums over millions of scores
+
+
+def verdict(found: Diagnosis) -> tuple[bool, str]:
+    """Whether Theorem 1 to Theorem 4 hold for what SynFlow scores, and one sentence that says why.
+
+    They need homogeneous units (Theorem 1, Theorem 2) and positive scores (Theorem 3, Theorem 4).
+    Zero scores do no harm: those weights lie on no path and go first.
+    """
+    if against := list(_against(found)):
+        return False, f"{GUARANTEES} do not hold: {'; '.join(against)}."
+    where = _as_scored(found.normalisations)
+    return True, f"{GUARANTEES} hold{where}: {'; '.join(_terms(found))}."
+
+
+def _against(found: Diagnosis) -> Iterator[str]:
+    worst = max(found.neuron_wise.value, found.cut_wise.value)
+    if found.bent:
+        yield f"{_listed(found.bent)} not homogeneous, as Theorem 1 needs" + (
+            " (seen only when flow is as small as pruning makes it)"
+            if worst < ROUNDING[found.dtype]
+            else ""
+        )
+        if own := [n for n in found.normalisations if n.by_input]:
+            yield f"nor is {_counted(own)}, which scoring reads as a scale"
+    dtype = str(found.dtype).removeprefix("torch.")
+    overflown = [layer.name for layer in found.layers if layer.not_finite]
+    if overflown or not isfinite(found.R):
+        where = f", first in {overflown[0]}" if overflown else ""
+        cure = "rescale the layers (App. 11)" if dtype == "float64" else "score in float64"
+        yield f"scores leave the range of {dtype} (R = {found.R:g}{where}), so {cure}"
+    if found.R == 0:
+        yield "no path leads from input to output (R = 0)"
+    if below := [layer for layer in found.layers if layer.negative]:
+        count = sum(layer.negative for layer in below)
+        yield (
+            f"{count:,} scores are negative, first in {below[0].name}, and Theorem 3 needs "
+            "positive ones"
+        )
+    if isfinite(found.R) and found.R and not found.bent and worst > ROUNDING[found.dtype]:
+        yield f"scores are not conserved, by up to {worst:.2g} of the flow"
+
+
+def _terms(found: Diagnosis) -> Iterator[str]:
+    """What to know though they hold."""
+    yield "every operation is homogeneous and no score is negative"
+    cuts, L = sum(layer.is_cut for layer in found.layers), len(found.layers)
+    if cuts == L:
+        yield f"each of the {L} layers is a cut that carries all of R"
+    else:
+        yield (
+            f"only {cuts} of {L} layers are a cut by themselves, so an empty layer beside a "
+            "shortcut is no layer-collapse"
+        )
+    size = sum(layer.size for layer in found.layers)
+    if zero := sum(layer.zero for layer in found.layers):
+        causes = dict.fromkeys(layer.cause for layer in found.layers if layer.zero)
+        if found.zero_scales:
+            causes = [f"{_first(found.zero_scales)} is 0 throughout"]
+        yield f"{zero / size:.1%} of the weights score 0 and go first ({', '.join(causes)})"
+    if found.shifts:
+        yield f"{_first(found.shifts)} is not 0 but read as 0"
+
+
+def _as_scored(normalisations: Sequence[Normalisation]) -> str:
+    own = [n for n in normalisations if n.by_input]
+    if not own:
+        return ""
+    return (
+        f" for the network as it is scored, but not for itself, since {_counted(own)} divides by "
+        "statistics of its input and scoring reads a scale"
+    )
+
+
+def _listed(operations: Sequence[Operation]) -> str:
+    """ "gelu (12 times, first in encoder.mlp.1) and softmax (once, in head.2) are" """
+    groups = _groups(operations)
+    texts = [f"{name} ({_times(modules)})" for name, modules in groups.items()]
+    return " and ".join(texts) + (" is" if len(texts) == 1 else " are")
+
+
+def _counted(normalisations: Sequence[Normalisation]) -> str:
+    return " or ".join(f"{n} ({_times(m)})" for n, m in _groups(normalisations).items())
+
+
+def _groups(seen: Sequence[Operation] | Sequence[Normalisation]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for one in seen:
+        name = PLAIN.get(one.name, one.name)
+        groups.setdefault(name, []).append(one.module or "the model itself")
+    return groups
+
+
+def _times(modules: Sequence[str]) -> str:
+    many = f"{len(modules)} times, first in" if len(modules) > 1 else "once, in"
+    return f"{many} {modules[0]}"
+
+
+def _first(names: Sequence[str]) -> str:
+    return names[0] + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
