@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TORCH = {"numpy", "torch", "torchvision"}
+TORCH = {"numpy", "torch", "torchvision", "PIL"}  # torchvision brings the last
 MAY_IMPORT = {  # besides the standard library and itself
     "reference": {"numpy"},
     "prune": {"numpy", "torch"},
-    "train": TORCH | {"PIL"},  # it comes with torchvision
+    "train": TORCH,
     "experiments": TORCH | {"prune", "train", "reference"},
     "cli": {"click", "experiments", "train"},
 }
