@@ -311,14 +311,24 @@ def test_connected_means_positive_flow_of_kept_weights(network, seed, density):
 
 @pytest.mark.parametrize("factor", [1e-300, 1e300])
 def test_connected_neither_overflows_nor_vanishes(factor):
-    """200 layers of tiny or huge numbers: only the masks are read."""
+    """200 layers of tiny or huge numbers, 3^200 paths: only the masks are read."""
     model = nn.Sequential(*(nn.Linear(3, 3) for _ in range(200))).double()
     for w in prunable(model).values():
         nn.init.constant_(w, factor)
     masks = dense_masks(model)
     assert connected(model, masks, (3,))
-    masks["100.weight"][:] = False
+    masks["150.weight"][:] = torch.eye(3)
+    assert connected(model, masks, (3,))
+    masks["150.weight"][:] = False
     assert not connected(model, masks, (3,))
+
+
+def test_connected_does_not_vanish_in_averages():
+    """200 halvings of the one open path, between layers."""
+    layers = [nn.Sequential(nn.AvgPool1d(2, padding=1), nn.Linear(2, 2)) for _ in range(200)]
+    model = nn.Sequential(*layers)
+    masks = {name: torch.eye(2, dtype=torch.bool) for name in prunable(model)}
+    assert connected(model, masks, (2,))
 
 
 def test_connected_refuses_masks_of_another_model():

@@ -8,13 +8,14 @@ gathered before pruning would move them) they are set to 0 again.
 """
 
 import weakref
+from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from prune.masks import Masks, check_masks
+from prune.masks import Masks, check_masks, prunable
 
 MASK = "weight_mask"
 _layer_of = WeakTensorKeyDictionary()  # guarded weight -> weak reference to its layer
@@ -34,32 +35,58 @@ def apply(model: nn.Module, masks: Masks) -> None:
         ValueError: If a mask fits no prunable weight; then nothing is changed.
     """
     check_masks(model, masks)
+    weights = prunable(model)
     for name, mask in masks.items():
-        layer = model.get_submodule(name.rpartition(".")[0])
-        if not hasattr(layer, MASK):
-            layer.register_buffer(MASK, None, persistent=False)
-            layer.register_forward_pre_hook(_zero_pruned)
-            layer.register_state_dict_pre_hook(_zero_pruned)
-            layer.register_load_state_dict_post_hook(_zero_pruned)
-        # In the weight's dtype: a product with a bool tensor takes six times as long.
-        setattr(layer, MASK, mask.detach().to(layer.weight, copy=True))
-        _zero_pruned(layer)
+        for layer in _layers_with(model, weights[name]):
+            if MASK not in layer._buffers:
+                _watch(model, layer)
+            # In the weight's dtype: a product with a bool tensor takes six times as long.
+            setattr(layer, MASK, mask.detach().to(layer.weight, copy=True))
+            _zero_pruned(layer)
 
 
-def _zero_pruned(layer: nn.Module, *_: object) -> None:
-    # .data: autograd's version counter must not move, since nothing changes between two passes.
-    layer.weight.data.mul_(getattr(layer, MASK))
-    if not torch.compiler.is_compiling():
-        _guard(layer)
+def _layers_with(model: nn.Module, weight: nn.Parameter) -> list[nn.Module]:
+    """All layers that share the weight."""
+    return [layer for layer in model.modules() if layer._parameters.get("weight") is weight]
+
+
+def _watch(model: nn.Module, layer: nn.Module) -> None:
+    layer.register_buffer(MASK, None, persistent=False)
+    layer.register_state_dict_pre_hook(_zero_pruned)
+    layer.register_load_state_dict_post_hook(_zero_pruned)
+    for runner in _runners(model, layer):
+        runner.register_forward_pre_hook(_zero_pruned)
+
+
+def _runners(model: nn.Module, layer: nn.Module) -> Iterator[nn.Module]:
+    """The modules whose forward pass uses the layer's weight."""
+    yield layer
+    for module in model.modules():
+        if isinstance(module, nn.MultiheadAttention) and module.out_proj is layer:
+            yield module  # reads its projection's weight and never calls it
+
+
+def _zero_pruned(module: nn.Module, *_: object) -> None:
+    for layer in (module, *module.children()):
+        if MASK in layer._buffers:
+            # .data: autograd's version counter must not move: nothing changes between two passes.
+            layer.weight.data.mul_(getattr(layer, MASK))
+            if not torch.compiler.is_compiling():
+                _guard(layer)
 
 
 def _guard(layer: nn.Module) -> None:
     """Zero the gradient and the optimizer's step; once per weight, so again after a deepcopy."""
     weight = layer.weight
-    if isinstance(weight, nn.Parameter) and weight not in _layer_of:
+    if not isinstance(weight, nn.Parameter) or not weight.requires_grad:
+        return
+    if weight not in _layer_of or _layer_of[weight]() is None:
         _layer_of[weight] = this = weakref.ref(layer)
-        if weight.requires_grad:
-            weight.register_hook(lambda gradient: gradient * getattr(this(), MASK))
+        weight.register_hook(lambda gradient: _masked(gradient, this()))
+
+
+def _masked(tensor: Tensor, layer: nn.Module | None) -> Tensor:
+    return tensor if layer is None else tensor * getattr(layer, MASK)
 
 
 def _zero_after_step(optimizer: Optimizer, *_: object) -> None:
