@@ -75,7 +75,7 @@ HOMOGENEOUS = {
 def test_homogeneous_units_hold(unit):
     """Neurons and cuts conserve flow (Theorem 1, Theorem 2), each layer is a cut, all is well."""
     diagnosis = found(chain(HOMOGENEOUS[unit]))
-    assert not diagnosis.bent
+    assert not diagnosis.bent and not diagnosis.shifts and not diagnosis.zero_scales
     assert diagnosis.neuron_wise.compared == 4 + 5
     assert diagnosis.neuron_wise.value < TINY
     assert diagnosis.cut_wise.compared == 1 + 3
@@ -170,6 +170,14 @@ def test_gelu_is_found_where_it_looks_straight():
     diagnosis = found(model)
     assert max(diagnosis.cut_wise.value, diagnosis.neuron_wise.value) < TINY
     assert "seen only when flow is as small as pruning makes it" in verdict(diagnosis)[1]
+
+
+@pytest.mark.parametrize("flow", [6e-7, 0.75, 1.0, 1e9])
+def test_gelu_is_found_at_any_flow(flow):
+    """Near 0 it is z / 2, far from 0 it is z, in between it bends (Theorem 1)."""
+    model = nn.Sequential(nn.Linear(1, 1, False), nn.GELU(), nn.Linear(1, 1, False))
+    model[0].weight.data.fill_(flow)
+    assert [operation.name for operation in found(model, (1,)).bent] == ["gelu"]
 
 
 def test_what_is_bent_is_not_conserved():

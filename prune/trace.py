@@ -151,9 +151,9 @@ def _linear(func: Callable, tensors: list[Tensor], inputs: list[Tensor]) -> bool
 def _scaled(func: Callable, given, inputs: list[Tensor]) -> list[tuple[float, list[Tensor]]]:
     """c and func of its inputs times c, for powers of two c, so that scaling does not round.
 
-    c = 1/2, since flow only falls while pruning; the c that puts the largest input between 1/2
-    and 1, where units like GELU bend that are straight at the large numbers of a dense network;
-    and one far below, where softmax turns from a choice into a mean.
+    The c that puts the largest input between 1/2 and 1, where units like GELU bend that are
+    straight at the large numbers of a dense network (flow falls while pruning); and one far
+    below, where softmax turns from a choice into a mean.
     """
     peak = max((float(t.abs().max()) for t in inputs if t.numel()), default=float("inf"))
     if not isfinite(peak):
@@ -166,7 +166,7 @@ def _scaled(func: Callable, given, inputs: list[Tensor]) -> list[tuple[float, li
         args, kwargs = tree_map(times, given)
         return floating(func(*args, **kwargs))
 
-    return [(factor, call(factor)) for factor in (0.5, to_one, to_one * 2.0**-20)]
+    return [(factor, call(factor)) for factor in (to_one, to_one * 2.0**-20)]
 
 
 def _times(leaf: object, factor: float, known: set[int]) -> object:

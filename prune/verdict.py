@@ -14,6 +14,7 @@ PLAIN = {
     "hardtanh": "clamping (hardtanh)",
 }
 GUARANTEES = "The guarantees (Theorems 1 to 4)"
+WORTH_SAYING = 0.001  # share of zero scores: large layers draw single zeros by chance
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-3}  # of sums over millions of scores
 
 
@@ -69,7 +70,8 @@ def _terms(found: Diagnosis) -> Iterator[str]:
             "shortcut is no layer-collapse"
         )
     size = sum(layer.size for layer in found.layers)
-    if zero := sum(layer.zero for layer in found.layers):
+    zero = sum(layer.zero for layer in found.layers)
+    if zero / size >= WORTH_SAYING:
         causes = dict.fromkeys(layer.cause for layer in found.layers if layer.zero)
         if found.zero_scales:
             causes = [f"{_first(found.zero_scales)} is 0 throughout"]
