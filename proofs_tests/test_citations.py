@@ -7,7 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = [*(f"Eq. {n}" for n in range(1, 11)), *(f"Theorem {n}" for n in range(1, 5))]
-PYTHON = [p for p in ROOT.rglob("*.py") if p != Path(__file__) and ".venv" not in p.parts]
+FOLDERS = ("reference", "prune", "train", "experiments", "proofs_tests")
+PYTHON = [p for f in FOLDERS for p in sorted((ROOT / f).rglob("*.py")) if p != Path(__file__)]
 DRAWN = {"Eq. 5", "Eq. 6", "Theorem 1", "Theorem 2"}  # by `figure 0`, the worked example
 
 
