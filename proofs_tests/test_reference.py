@@ -46,6 +46,7 @@ from reference.saliency import (
     synflow_scores,
     taylor_fo,
 )
+from reference.theorems import equations_9_and_10
 
 
 def same(left, right):
@@ -295,6 +296,13 @@ def test_critical_compression(mlp):
     )
 
 
+def test_equations_9_and_10_compare_single_scores_with_fuller_layers():
+    """Layers of one score on the left, layers of several on the right (Eq. 9, Eq. 10)."""
+    one, two, none = np.array([[0, 7]]), np.array([[2], [5]]), np.zeros((1, 2), int)
+    assert equations_9_and_10((one, two, none, two + 1)) == [(7, 5), (7, 6)]
+    assert equations_9_and_10((two, two)) == equations_9_and_10((one, one)) == []
+
+
 def test_certified_says_where_it_stops():
     """Theorem 4 lets nobody remove the last path."""
     mlp = Mlp((np.array([[1], [1]]), np.array([[1, 1]])))
@@ -351,6 +359,8 @@ def test_cross_entropy_curvature():
     y, u, labels = rng.normal(size=(3, 4)), rng.normal(size=(3, 4)), np.array([0, 2, 3])
     slope = derivative(lambda h: cross_entropy_gradient(y + h * u, labels), 1e-2)
     np.testing.assert_allclose(extras.cross_entropy_curvature(y, u), slope, rtol=1e-8)
+    far = y + np.array([[0], [1000], [-1000]])  # softmax is the same; exp must not overflow
+    np.testing.assert_allclose(extras.cross_entropy_curvature(far, u), slope, rtol=1e-8)
 
 
 def test_square_is_its_derivative():
