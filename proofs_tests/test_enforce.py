@@ -451,6 +451,19 @@ def test_a_shared_weight_is_guarded_when_one_of_its_layers_is_gone():
         assert (layer.weight[~masks["0.weight"]] == 0).all()
 
 
+def test_a_weight_may_outlive_its_layer():
+    """In the optimizer, and in a graph that is still to be run backward."""
+    model = nn.Sequential(nn.Linear(4, 4))
+    apply(model, masks_of(model))
+    weight, loss = model[0].weight, model(torch.ones(1, 4)).sum()
+    optimizer = torch.optim.SGD([weight], 0.1)
+    del model
+    gc.collect()
+    loss.backward()
+    optimizer.step()
+    assert weight.isfinite().all()
+
+
 def test_attention_is_masked_though_it_never_calls_its_projection():
     """nn.MultiheadAttention reads out_proj.weight; a deep copy has no other guard than its pass."""
     torch.manual_seed(0)

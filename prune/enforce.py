@@ -41,7 +41,7 @@ def apply(model: nn.Module, masks: Masks) -> None:
             if MASK not in layer._buffers:
                 _watch(model, layer)
             # In the weight's dtype: a product with a bool tensor takes six times as long.
-            setattr(layer, MASK, mask.detach().to(layer.weight, copy=True))
+            setattr(layer, MASK, mask.detach().to(layer.weight))
             _zero_pruned(layer)
 
 
