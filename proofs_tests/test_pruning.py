@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from proofs_tests.torch_strategies import batch, networks
-from prune import SCORES, Probe, connected, prunable, prune
+from prune import SCORES, Probe, apply, connected, prunable, prune
 from prune.masks import dense_masks, kept, size
 from train.models import build
 
@@ -288,6 +288,18 @@ def test_masks_do_not_depend_on_the_dtype_of_the_model():
     assert row(prune(model.double(), "synflow", Probe((3, 32, 32)), 100, steps=4)) == expected
 
 
+def test_masks_found_in_inference_mode_can_be_trained_with():
+    """Scoring needs gradients, and turns the mode off for itself."""
+    model = nn.Linear(4, 3)
+    expected = prune(model, "synflow", Probe((4,)), 2, steps=2)
+    with torch.inference_mode():
+        masks = prune(model, "synflow", Probe((4,)), 2, steps=2)
+    assert row(masks) == row(expected)
+    apply(model, masks)
+    model(torch.ones(2, 4)).sum().backward()
+    assert (model.weight.grad[~masks["weight"]] == 0).all()
+
+
 # Paths
 
 
@@ -459,6 +471,13 @@ def test_an_unknown_or_idle_option_is_refused(options, why):
 @pytest.mark.parametrize("score", DATA_SCORES)
 def test_a_score_that_reads_data_needs_data(score):
     refused("^this score reads data, and probe.batches is empty$", score, Probe((4,)), 2)
+
+
+@pytest.mark.parametrize("score", DATA_SCORES)
+def test_batches_that_can_be_read_only_once_are_refused_at_the_second_step(score):
+    """They are read anew at each step; no data would mean no gradient, so scores of 0."""
+    once = iter([(torch.ones(1, 4), torch.tensor([0]))])
+    refused("probe.batches is empty", score, Probe((4,), once), 2, steps=2)
 
 
 def test_a_model_with_nothing_to_prune_is_refused():

@@ -84,15 +84,17 @@ def _loss_saliency(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
 
 def _sum_over_batches(model: nn.Module, masks: Masks, probe: Probe, direction) -> Tensors:
     """theta * sum over batches of direction(L_b, theta), with one batch's graph at a time."""
-    if not probe.batches:
-        raise ValueError("this score reads data, and probe.batches is empty")
+    seen = False
     with undisturbed(model):
         theta = leaves(values(model, masks, probe.dtype), masks)
         total = {name: torch.zeros_like(theta[name]) for name in masks}
         for inputs, labels in probe.batches:
+            seen = True
             for name, part in direction(_loss(model, theta, inputs, labels), theta).items():
                 total[name] += part
-        return {name: total[name] * theta[name].detach() for name in masks}
+    if not seen:  # or an iterator that the step before has used up
+        raise ValueError("this score reads data, and probe.batches is empty")
+    return {name: total[name] * theta[name].detach() for name in masks}
 
 
 def _loss(model: nn.Module, theta: Tensors, inputs: Tensor, labels: Tensor) -> Tensor:
