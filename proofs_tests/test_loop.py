@@ -19,6 +19,8 @@ from train.batches import Task, normalised, task
 from train.data import DATASETS, Split
 from train.recipes import Recipe
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 SHAPE, CLASSES = (3, 8, 8), 7
 KIND = replace(DATASETS["cifar10"], classes=CLASSES, crop=1, flip=True)
@@ -159,6 +161,24 @@ def test_what_a_training_reports(tmp_path):
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert [row["lr"] for row in rows] == [0.05, 0.025, 0.025, 0.0125]
     assert all(row["seconds"] > 0 for row in rows)
+
+
+def test_dropout_is_drawn_from_seed_and_epoch(tmp_path):
+    """Another draw in each epoch and for each seed, the same one in each repetition."""
+
+    def drawn(seed: int, folder: str) -> list[bytes]:
+        states, model = [], network()
+        model[4].register_forward_pre_hook(
+            lambda layer, _: (
+                layer.training and states.append(torch.get_rng_state().numpy().tobytes())
+            )
+        )
+        (tmp_path / folder).mkdir()
+        train(model, tmp_path / folder / "checkpoint.pt", seed=seed)
+        return states[::BATCHES]
+
+    first, again, other = drawn(0, "first"), drawn(0, "again"), drawn(1, "other")
+    assert first == again and len({*first, *other}) == 2 * RECIPE.epochs
 
 
 def test_the_last_row_is_that_of_the_trained_network(tmp_path):
