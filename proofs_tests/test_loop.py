@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from proofs_tests.runs import single_thread
 from proofs_tests.test_checkpoint import same
 from prune import Probe, apply, prune
 from train import checkpoint, loop
@@ -146,7 +147,8 @@ def contents(path: Path) -> dict:
 def uninterrupted(tmp_path_factory) -> tuple[dict, dict, list[dict]]:
     """Final weights, checkpoint and history of a training in one piece."""
     model, path = network(), tmp_path_factory.mktemp("whole") / "checkpoint.pt"
-    history = train(model, path)
+    with single_thread():
+        history = train(model, path)
     return dict(model.state_dict()), contents(path), timeless(history)
 
 
@@ -168,11 +170,12 @@ def test_dropout_is_drawn_from_seed_and_epoch(tmp_path):
 
     def drawn(seed: int, folder: str) -> list[bytes]:
         states, model = [], network()
-        model[4].register_forward_pre_hook(
-            lambda layer, _: (
-                layer.training and states.append(torch.get_rng_state().numpy().tobytes())
-            )
-        )
+
+        def remember(layer: nn.Module, _: tuple) -> None:
+            if layer.training:
+                states.append(torch.get_rng_state().numpy().tobytes())
+
+        model[4].register_forward_pre_hook(remember)
         (tmp_path / folder).mkdir()
         train(model, tmp_path / folder / "checkpoint.pt", seed=seed)
         return states[::BATCHES]
