@@ -1,5 +1,8 @@
 """Profiles: `ci` repeats itself exactly; `--hypothesis-profile=explore` draws far more."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -19,3 +22,51 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture
+def one_thread():
+    """Small networks lose by more, and what several processes compute can be compared."""
+    from proofs_tests.runs import single_thread
+
+    with single_thread():
+        yield
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """The directory of a finished run, to be read only."""
+    from experiments.run import run
+    from proofs_tests.runs import configured, single_thread
+
+    with single_thread():
+        return run(configured(tmp_path_factory.mktemp("finished"))).parent
+
+
+@pytest.fixture
+def nothing_is_built(monkeypatch):
+    """Makes building, reading, pruning and training an error."""
+    for name in ("initial_model", "load", "prune", "train"):
+        refuse = lambda *_, name=name, **__: pytest.fail(f"{name} ran")  # noqa: E731
+        monkeypatch.setattr(f"experiments.run.{name}", refuse)
+
+
+FACTORY = """
+from torch import nn
+def net(input_shape, num_classes):
+    return nn.Sequential(
+        nn.Conv2d(input_shape[0], 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(),
+        nn.Dropout(0.2), nn.Linear(216, num_classes),
+    )
+"""
+
+
+@pytest.fixture
+def factory(tmp_path, monkeypatch) -> str:
+    """A model of somebody else, in a package of theirs."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "nets.py").write_text(FACTORY)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("theirs", "theirs.nets"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return "theirs.nets:net"

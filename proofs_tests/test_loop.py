@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from proofs_tests.runs import single_thread
 from proofs_tests.test_checkpoint import same
 from prune import Probe, apply, prune
 from train import checkpoint, loop
 from train.batches import Task, normalised, task
 from train.data import DATASETS, Split
 from train.recipes import Recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
 SHAPE, CLASSES = (3, 8, 8), 7
@@ -144,7 +147,8 @@ def contents(path: Path) -> dict:
 def uninterrupted(tmp_path_factory) -> tuple[dict, dict, list[dict]]:
     """Final weights, checkpoint and history of a training in one piece."""
     model, path = network(), tmp_path_factory.mktemp("whole") / "checkpoint.pt"
-    history = train(model, path)
+    with single_thread():
+        history = train(model, path)
     return dict(model.state_dict()), contents(path), timeless(history)
 
 
@@ -159,6 +163,25 @@ def test_what_a_training_reports(tmp_path):
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert [row["lr"] for row in rows] == [0.05, 0.025, 0.025, 0.0125]
     assert all(row["seconds"] > 0 for row in rows)
+
+
+def test_dropout_is_drawn_from_seed_and_epoch(tmp_path):
+    """Another draw in each epoch and for each seed, the same one in each repetition."""
+
+    def drawn(seed: int, folder: str) -> list[bytes]:
+        states, model = [], network()
+
+        def remember(layer: nn.Module, _: tuple) -> None:
+            if layer.training:
+                states.append(torch.get_rng_state().numpy().tobytes())
+
+        model[4].register_forward_pre_hook(remember)
+        (tmp_path / folder).mkdir()
+        train(model, tmp_path / folder / "checkpoint.pt", seed=seed)
+        return states[::BATCHES]
+
+    first, again, other = drawn(0, "first"), drawn(0, "again"), drawn(1, "other")
+    assert first == again and len({*first, *other}) == 2 * RECIPE.epochs
 
 
 def test_the_last_row_is_that_of_the_trained_network(tmp_path):
