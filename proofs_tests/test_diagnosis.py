@@ -122,6 +122,12 @@ def test_in_a_residual_net_a_layer_is_no_cut_but_branch_and_shortcut_are():
     assert "only 2 of 22 layers are a cut by themselves" in sentence
 
 
+def test_a_first_layer_may_overwrite_its_input():
+    """Pre-processing in place, as some models do, is no obstacle."""
+    model = nn.Sequential(Apply(lambda x: x.mul_(2)), nn.ReLU(inplace=True), nn.Linear(4, 3, False))
+    assert found(model, (4,)).cut_wise.value < TINY
+
+
 def test_a_layer_used_twice_is_no_cut():
     """Each path crosses it twice, so its scores sum to 2 R (Theorem 2)."""
     shared = nn.Conv2d(4, 4, 3, padding=1, bias=False)

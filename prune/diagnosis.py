@@ -100,11 +100,11 @@ def _pass(model: nn.Module, masks: Masks, probe: Probe) -> Pass:
     theta = leaves(magnitudes(values(model, masks, probe.dtype)), masks)
     weights = {name: theta[name] for name in masks}
     x = torch.ones(1, *probe.input_shape, dtype=probe.dtype, device=device_of(model))
-    x.requires_grad_()
+    fed = x.requires_grad_().clone()  # which a first layer may overwrite in place
     with running(model) as path:
-        tracer = Tracer(x, weights, path)
+        tracer = Tracer(fed, weights, path)
         with tracer, Positive(), Watch(path) as watch:
-            outputs = output(model, theta, x)
+            outputs = output(model, theta, fed)
     R = sum(y.sum() for y in outputs)
     dR_dx, *grads = torch.autograd.grad(
         R, [x, *weights.values()], allow_unused=True, materialize_grads=True
