@@ -8,7 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from prune.masks import Masks, check_masks
+from prune.masks import Masks, check_masks, prunable
+from prune.matrices import Matrix, spread, whole
+from prune.plateaus import Plateaus
+from prune.products import Gradient, Products
+from prune.selection import Scored
 from prune.scoring import (
     Probe,
     Tensors,
@@ -134,13 +138,51 @@ def synaptic_flow(model: nn.Module, masks: Masks, probe: Probe) -> Flow:
     Raises:
         FloatingPointError: If R leaves the range of `probe.dtype` (App. 11); names the layers.
     """
+    weights = prunable(model)
+    matrices = {name: whole(weights[name], mask, probe.dtype) for name, mask in masks.items()}
+    R, gradients = flow_gradients(model, matrices, probe)
+    return Flow(R, {name: scores(matrix, gradients[name]) for name, matrix in matrices.items()})
+
+
+def scores(matrix: Matrix, gradient: Gradient) -> Tensor:
+    """S = dR/dtheta * theta (Eq. 1), shaped like the weight."""
+    return spread(matrix, gradient.rows(slice(None)).mul_(matrix.theta))
+
+
+def scored(matrix: Matrix, gradient: Gradient) -> Scored:
+    """The same, formed where it is asked for."""
+    theta = matrix.theta
+    return Scored(
+        matrix.mask,
+        matrix.kept,
+        lambda part: gradient.rows(part).mul_(theta[part]),
+        lambda row, column: gradient.at(row, column) * theta[row, column],
+    )
+
+
+def flow_gradients(
+    model: nn.Module, matrices: Mapping[str, Matrix], probe: Probe
+) -> tuple[float, dict[str, Gradient]]:
+    """R (Eq. 5) and dR/dtheta of each matrix; see `synaptic_flow`."""
     with undisturbed(model):
-        theta = leaves(magnitudes(values(model, masks, probe.dtype)), masks)
-        R = _objective(model, theta, _ones(model, probe))
-        if not _smallest(probe) < R < float("inf"):
-            _refuse_range(model, masks, probe, R.item())
-        grads = gradients(R, theta, masks)
-    return Flow(R.item(), {name: grads[name] * theta[name].detach() for name in masks})
+        tensors = magnitudes(others(model, matrices, probe.dtype)) 
+        weights = {name: _stand_in(matrix) for name, matrix in matrices.items()}
+        with Products(weights, matrices) as products, Positive(), Plateaus() as plateaus:
+            x = plateaus.ones(*probe.input_shape, dtype=probe.dtype, device=device_of(model))
+            R = sum(y.sum() for y in output(model, tensors | weights, x))
+        grads = products.gradients(R, weights)
+    return R.item(), grads
+
+
+def _stand_in(matrix: Matrix) -> Tensor:
+    if matrix.rows is None:
+        return matrix.theta.view(matrix.shape).detach().requires_grad_()
+    return matrix.theta.new_full((), torch.nan).expand(matrix.shape).requires_grad_()
+
+
+def others(model, matrices, dtype):
+    named = dict(model.named_parameters()) | dict(model.named_buffers())
+    return {n: t.detach().to(dtype) for n, t in named.items() if n not in matrices and t.is_floating_point()}
 
 
 def _refuse_range(model: nn.Module, masks: Masks, probe: Probe, R: float) -> None:
