@@ -53,9 +53,7 @@ def ours(model: nn.Module, job: Job) -> dict[str, Tensor]:
 def certified(model: nn.Module, job: Job) -> dict[str, Tensor]:
     """(b) `prune` in as few steps as Theorem 4 allows."""
     probe, dtype = Probe(NETWORKS[job.network][1]), getattr(torch, job.dtype)
-    return prune(
-        model, "synflow", probe, job.compression, schedule="certified", score_dtype=dtype
-    )
+    return prune(model, "synflow", probe, job.compression, schedule="certified", score_dtype=dtype)
 
 
 def passes(model: nn.Module, job: Job) -> None:

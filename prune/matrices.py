@@ -1,7 +1,7 @@
-"""A prunable weight as the matrix that its layer multiplies with, cut down to what still lives.
+"""A prunable weight as the matrix that its layer multiplies by, cut down to what still lives.
 
-Rows are outputs, columns the inputs or, in a convolution, the taps of its kernel. SynFlow
-empties whole rows and columns; a matrix without them gives the same products sooner.
+Rows are outputs; columns are inputs, in a convolution each tap of the kernel by itself. SynFlow
+empties whole rows and columns, and without them the same product is done sooner.
 """
 
 from dataclasses import dataclass, replace
@@ -9,49 +9,54 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-STALE = 0.8  # cut down once fewer than this part is left of what lived at the last look
+LOOK = 0.8  # look for empty rows and columns once this part is left of what lived at the last look
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """What is left of one weight; entries count row by row, as in the weight."""
+    """What lives of one weight. Entries count row by row, in the order of the weight's."""
 
     shape: torch.Size  # of the weight
-    theta: Tensor  # (m, n) |theta|, 0 where pruned; changed in place
-    mask: Tensor  # (m, n) bool
+    theta: Tensor | None  # (m, n) |theta|, 0 where pruned; `without` changes it in place
+    mask: Tensor  # (m, n) bool, True = kept
     kept: int
-    looked: int  # what was kept when rows and columns were last looked through
-    rows: Tensor | None = None  # (m,) which of the weight's rows are here; None: all
+    looked: int  # how many were kept at the last look
+    rows: Tensor | None = None  # (m,) which rows of the whole matrix these are; None: all
     columns: Tensor | None = None  # (n,)
 
 
-def whole(weight: Tensor, mask: Tensor, dtype: torch.dtype) -> Matrix:
-    """All of a weight: |theta| where the mask is True, 0 elsewhere."""
-    mask = mask.reshape(len(mask), -1)
-    theta = weight.detach().to(dtype).abs().reshape(mask.shape).mul_(mask)
-    return Matrix(weight.shape, theta, mask, int(mask.sum()), mask.numel())
+def matrix_of(weight: Tensor, mask: Tensor, dtype: torch.dtype | None) -> Matrix:
+    """All of a weight; without theta if `dtype` is None."""
+    theta, mask = None, mask.reshape(len(mask), -1)
+    if dtype is not None:
+        theta = weight.detach().abs().to(dtype).reshape(mask.shape)
+        theta.masked_fill_(mask.logical_not(), 0)
+    kept = int(mask.count_nonzero())  # sum() would copy the mask as int64
+    return Matrix(weight.shape, theta, mask, kept, kept)
 
 
-def without(matrix: Matrix, removed: Tensor) -> Matrix:
-    """The matrix without the entries `removed` (k,), which are 0 in its theta from now on."""
-    matrix.theta.view(-1).index_fill_(0, removed, 0)
+def without(matrix: Matrix, pruned: Tensor) -> Matrix:
+    """The matrix without its entries `pruned` (k,)."""
     mask = matrix.mask.clone()
-    mask.view(-1).index_fill_(0, removed, False)
-    return replace(matrix, mask=mask, kept=matrix.kept - len(removed))
+    mask.view(-1).index_fill_(0, pruned, False)
+    if matrix.theta is not None:
+        matrix.theta.view(-1).index_fill_(0, pruned, 0)
+    return replace(matrix, mask=mask, kept=matrix.kept - len(pruned))
 
 
 def cut_down(matrix: Matrix) -> Matrix:
-    """Leave out empty rows and columns, if enough has died for that to pay."""
-    if matrix.kept >= STALE * matrix.looked:
+    """Leave out empty rows and columns, once enough has died for that to pay."""
+    if matrix.kept >= LOOK * matrix.looked:
         return matrix
-    alive = matrix.mask.view(torch.uint8)  # its maximum is found sooner than any()
+    alive = matrix.mask.view(torch.uint8)  # amax() of bytes is far quicker than any()
     rows, columns = (alive.amax(dim).nonzero().squeeze(1) for dim in (1, 0))
-    if len(rows) * len(columns) > STALE * matrix.mask.numel():
+    if len(rows) * len(columns) > LOOK * alive.numel():
         return replace(matrix, looked=matrix.kept)
-    return replace(
-        matrix,
-        theta=matrix.theta[rows[:, None], columns],
-        mask=matrix.mask[rows[:, None], columns],
+    return Matrix(
+        matrix.shape,
+        matrix.theta[rows[:, None], columns],
+        matrix.mask[rows[:, None], columns],
+        kept=matrix.kept,
         looked=matrix.kept,
         rows=rows if matrix.rows is None else matrix.rows[rows],
         columns=columns if matrix.columns is None else matrix.columns[columns],
@@ -59,9 +64,14 @@ def cut_down(matrix: Matrix) -> Matrix:
 
 
 def spread(matrix: Matrix, entries: Tensor) -> Tensor:
-    """`entries` (m, n) at their places in the whole weight, 0 elsewhere."""
+    """Entries (m, n) at their places in a tensor shaped like the weight, 0 elsewhere."""
     if matrix.rows is None:
-        return entries.view(matrix.shape)
-    full = entries.new_zeros(matrix.shape[0], matrix.shape.numel() // matrix.shape[0])
-    full[matrix.rows[:, None], matrix.columns] = entries
-    return full.view(matrix.shape)
+        return entries.reshape(matrix.shape)
+    whole = entries.new_zeros(matrix.shape).flatten(1)
+    whole[matrix.rows[:, None], matrix.columns] = entries
+    return whole.view(matrix.shape)
+
+
+def full_mask(matrix: Matrix) -> Tensor:
+    """The mask, shaped like the weight."""
+    return spread(matrix, matrix.mask)
