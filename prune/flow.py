@@ -1,6 +1,6 @@
 """Synaptic flow: the network read as a positive linear map (Sec. 6), and what follows from it."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 import torch
@@ -8,18 +8,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from prune.masks import Masks, check_masks
+from prune.masks import Masks, check_masks, prunable
+from prune.matrices import Matrix, full_mask, matrix_of, spread
+from prune.plateaus import Plateaus
+from prune.products import Gradient, Products
 from prune.scoring import (
     Probe,
     Tensors,
     device_of,
-    gradients,
-    leaves,
     observe,
     output,
     undisturbed,
     values,
 )
+from prune.selection import Scored
 
 
 class Flow(NamedTuple):
@@ -107,7 +109,11 @@ def _ones(model: nn.Module, probe: Probe) -> Tensor:
 
 def _objective(model: nn.Module, theta: Tensors, x: Tensor) -> Tensor:
     with Positive():
-        return sum(y.sum() for y in output(model, theta, x))
+        return _total(output(model, theta, x))
+
+
+def _total(outputs: list[Tensor]) -> Tensor:
+    return sum(y.sum() for y in outputs)
 
 
 def _smallest(probe: Probe) -> float:
@@ -134,13 +140,58 @@ def synaptic_flow(model: nn.Module, masks: Masks, probe: Probe) -> Flow:
     Raises:
         FloatingPointError: If R leaves the range of `probe.dtype` (App. 11); names the layers.
     """
+    weights = prunable(model)
+    matrices = {name: matrix_of(weights[name], m, probe.dtype) for name, m in masks.items()}
+    R, gradients = flow_gradients(model, matrices, surroundings(model, masks, probe), probe)
+    scores = {n: gradients[n].rows(slice(None)).mul_(m.theta) for n, m in matrices.items()}
+    return Flow(R, {name: spread(matrices[name], S) for name, S in scores.items()})
+
+
+def surroundings(model: nn.Module, names: Container[str], probe: Probe) -> Tensors:
+    """|theta| of all parameters and buffers but those named."""
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    others = {n: t.detach() for n, t in tensors.items() if n not in names}
+    return magnitudes({n: t.to(probe.dtype) for n, t in others.items() if t.is_floating_point()})
+
+
+def flow_gradients(
+    model: nn.Module, matrices: Mapping[str, Matrix], others: Tensors, probe: Probe
+) -> tuple[float, dict[str, Gradient]]:
+    """R and dR/dtheta of each matrix, from one pass; `others` are the model's `surroundings`."""
+    tensors = others | {name: _given(matrix) for name, matrix in matrices.items()}
+
+    def run(small: bool) -> tuple[Tensor, Products]:
+        ones = _ones(model, probe)
+        with Products(tensors, matrices) as products, Positive(), Plateaus() as plateaus:
+            x = plateaus.hold(ones) if small else ones
+            return _total(output(model, tensors, x)), products
+
     with undisturbed(model):
-        theta = leaves(magnitudes(values(model, masks, probe.dtype)), masks)
-        R = _objective(model, theta, _ones(model, probe))
+        R, products = run(small=len(probe.input_shape) == 3)
+        if R.isnan():  # a function may have gone unseen by `Plateaus`
+            R, products = run(small=False)
         if not _smallest(probe) < R < float("inf"):
+            masks = {name: full_mask(matrix) for name, matrix in matrices.items()}
             _refuse_range(model, masks, probe, R.item())
-        grads = gradients(R, theta, masks)
-    return Flow(R.item(), {name: grads[name] * theta[name].detach() for name in masks})
+        return R.item(), products.gradients(R)
+
+
+def _given(matrix: Matrix) -> Tensor:
+    """What the network is given for this weight: theta, or where it was cut down a stand-in."""
+    if matrix.rows is None:
+        return matrix.theta.view(matrix.shape).detach().requires_grad_()
+    return matrix.theta.new_full((), torch.nan).expand(matrix.shape).requires_grad_()
+
+
+def scored(matrix: Matrix, gradient: Gradient) -> Scored:
+    """S = dR/dtheta * theta (Eq. 1), where it is asked for."""
+    theta = matrix.theta
+    return Scored(
+        matrix.mask,
+        matrix.kept,
+        rows=lambda part: gradient.rows(part).mul_(theta[part]),
+        at=lambda row, column: gradient.at(row, column) * theta[row, column],
+    )
 
 
 def _refuse_range(model: nn.Module, masks: Masks, probe: Probe, R: float) -> None:

@@ -1,20 +1,23 @@
-"""Algorithm 1 for any score: score, keep the best, repeat."""
+"""Algorithm 1 for any score: score, prune the lowest, repeat."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from math import isclose
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from prune.flow import Flow, flow_at_ends, synaptic_flow
-from prune.masks import Masks, dense_masks, keep_top, kept, prunable, size, survivors
+from prune.flow import flow_at_ends, flow_gradients, scored, surroundings
+from prune.masks import dense_masks, prunable
+from prune.matrices import Matrix, cut_down, full_mask, matrix_of, without
 from prune.schedules import SCHEDULES, target
 from prune.scores import SCORES, Score, synflow
 from prune.scoring import Probe
+from prune.selection import Found, Scored, lowest, lowest_within
 
 SCOPES = ("global", "local")
-Rescore = Callable[[Masks], Flow]
 MARGIN = 1e-9  # what certified leaves of R, so that rounding cannot close the last path
 
 
@@ -24,9 +27,30 @@ class Step:
 
     step: int
     kept: int  # weights that survive it
-    scores: dict[str, Tensor]  # of the weights that survived the step before
     R: float | None  # the synflow objective before the step; None for other scores
     prune_cut_ratio: float | None  # total score removed / R (Theorem 4)
+    rescore: Callable[[], dict[str, Tensor]]
+
+    @cached_property
+    def scores(self) -> dict[str, Tensor]:
+        """Of the weights that survived the step before; made when asked for, from the model."""
+        return self.rescore()
+
+
+Matrices = Mapping[str, Matrix]
+
+
+class Ranking(NamedTuple):
+    """What one scoring tells of the weights that are left."""
+
+    R: float | None
+    scored: dict[str, Scored]
+    scores: Callable[[], dict[str, Tensor]]  # all, as tensors
+    divisible: frozenset[str] = frozenset()  # weights that can be cut down
+
+
+Rank = Callable[[Matrices], Ranking]
+Round = tuple[Ranking, Found, Matrices]  # what was known, what was pruned, what is left
 
 
 def prune(
@@ -68,79 +92,116 @@ def prune(
     if score_dtype not in (torch.float64, torch.float32):
         raise ValueError(f"score_dtype must be torch.float64 or torch.float32, not {score_dtype}")
     probe = replace(probe, dtype=score_dtype)
-    masks = dense_masks(model)
-    goal = target(size(masks), compression)
+    weights, masks = prunable(model), dense_masks(model)
+    goal = target(sum(weight.numel() for weight in weights.values()), compression)
     _check_finite(model)
-
-    def rescore(masks: Masks) -> Flow:
-        if score is synflow:
-            return synaptic_flow(model, masks, probe)
-        return Flow(None, score(model, masks, probe))
-
+    flows = score is synflow
+    dtype = score_dtype if flows else None
+    matrices = {name: matrix_of(weights[name], mask, dtype) for name, mask in masks.items()}
+    rank = _by_flow(model, probe) if flows else partial(_by_score, model, score, probe)
     if schedule == "certified":
         _check_certified(model, score, probe, steps, scope)
-        rounds = _certified(rescore, masks, goal)
+        rounds = _certified(rank, matrices, goal)
     else:
-        steps = (100 if score is synflow else 1) if steps is None else steps
-        rounds = _scheduled(rescore, masks, compression, steps, schedule, scope)
-    for step, (flow, fewer) in enumerate(rounds, 1):
+        steps = (100 if flows else 1) if steps is None else steps
+        rounds = _scheduled(rank, matrices, compression, steps, schedule, scope)
+    for step, (ranking, found, matrices) in enumerate(rounds, 1):
         if report is not None:
-            report(_describe(step, flow, masks, fewer))
-        masks = fewer
-    return masks
+            report(_described(step, ranking, found, matrices))
+    return _masks(matrices)
+
+
+def _by_flow(model: nn.Module, probe: Probe) -> Rank:
+    """SynFlow's scores, formed only where the selection looks at them."""
+    others = surroundings(model, prunable(model), probe)
+
+    def rank(matrices: Matrices) -> Ranking:
+        R, gradients = flow_gradients(model, matrices, others, probe)
+        return Ranking(
+            R,
+            {name: scored(matrix, gradients[name]) for name, matrix in matrices.items()},
+            lambda: synflow(model, _masks(matrices), probe),
+            frozenset(name for name, gradient in gradients.items() if gradient.rest is None),
+        )
+
+    return rank
+
+
+def _by_score(model: nn.Module, score: Score, probe: Probe, matrices: Matrices) -> Ranking:
+    """Scores of any kind, whole tensors."""
+    scores = score(model, _masks(matrices), probe)
+    for name, matrix in matrices.items():
+        if name not in scores or scores[name].shape != matrix.shape:
+            raise ValueError(f"scores lack a tensor {name!r} of shape {tuple(matrix.shape)}")
+    flat = {name: scores[name].reshape(m.mask.shape) for name, m in matrices.items()}
+    return Ranking(
+        None,
+        {
+            name: Scored(m.mask, m.kept, flat[name].__getitem__, lambda *at, S=flat[name]: S[at])
+            for name, m in matrices.items()
+        },
+        lambda: scores,
+    )
 
 
 def _scheduled(
-    rescore: Rescore, masks: Masks, compression: float, steps: int, schedule: str, scope: str
-) -> Iterator[tuple[Flow, Masks]]:
+    rank: Rank, matrices: Matrices, compression: float, steps: int, schedule: str, scope: str
+) -> Iterator[Round]:
     """Each step leaves what the schedule says: of all weights, or of each tensor by itself."""
     _check_choice("schedule", schedule, (*SCHEDULES, "certified"))
     _check_choice("scope", scope, SCOPES)
     if steps < 1 or steps != int(steps):
         raise ValueError(f"steps must be a whole number of at least 1, not {steps}")
     steps = int(steps)  # a NumPy integer would overflow in a power
-    count = SCHEDULES[schedule]
+    groups = [[*matrices]] if scope == "global" else [[name] for name in matrices]
     for step in range(1, steps + 1):
-        flow = rescore(masks)
-        if scope == "global":
-            masks = keep_top(flow.scores, masks, count(size(masks), compression, step, steps))
-        else:
-            masks = {
-                name: keep_top(flow.scores, {name: m}, count(m.numel(), compression, step, steps))[
-                    name
-                ]
-                for name, m in masks.items()
-            }
-        yield flow, masks
+        ranking, parts = rank(matrices), []
+        for names in groups:
+            of_group = {name: matrices[name] for name in names}
+            N = sum(matrix.shape.numel() for matrix in of_group.values())
+            keep = SCHEDULES[schedule](N, compression, step, steps)
+            scored = {name: ranking.scored[name] for name in names}
+            parts.append(lowest(scored, _alive(of_group) - keep))
+        entries = {name: places for part in parts for name, places in part.entries.items()}
+        found = Found(sum(part.total for part in parts), entries)
+        matrices = _without(matrices, found, ranking)
+        yield ranking, found, matrices
 
 
-def _certified(rescore: Rescore, masks: Masks, goal: int) -> Iterator[tuple[Flow, Masks]]:
+def _certified(rank: Rank, matrices: Matrices, goal: int) -> Iterator[Round]:
     """Each step removes the most weights whose total score stays below R (Theorem 4)."""
-    while (alive := kept(masks)) > goal:
-        flow = rescore(masks)
-        fewer = max(goal, alive - removable(survivors(flow.scores, masks), flow.R))
-        if fewer == alive:
+    while (alive := _alive(matrices)) > goal:
+        ranking = rank(matrices)
+        found = lowest_within(ranking.scored, (1 - MARGIN) * ranking.R, alive - goal)
+        if not any(map(len, found.entries.values())):
+            N = sum(matrix.shape.numel() for matrix in matrices.values())
             raise ValueError(
                 f"certified stops at {alive:,} weights, short of {goal:,}: removing any one more "
-                f"would close the last path; compression {size(masks) / alive:g} can be reached"
+                f"would close the last path; compression {N / alive:g} can be reached"
             )
-        masks = keep_top(flow.scores, masks, fewer)
-        yield flow, masks
+        matrices = _without(matrices, found, ranking)
+        yield ranking, found, matrices
 
 
-def removable(scores: Tensor, R: float) -> int:
-    """How many of the lowest scores (n,) sum to at most (1 - MARGIN) R, in float64."""
-    prune_size = scores.double().sort().values.cumsum(0)
-    return int((prune_size <= (1 - MARGIN) * R).sum())
+def _without(matrices: Matrices, found: Found, ranking: Ranking) -> Matrices:
+    """What is left, cut down where that can be done."""
+    left = {name: without(matrix, found.entries[name]) for name, matrix in matrices.items()}
+    return left | {name: cut_down(left[name]) for name in ranking.divisible}
 
 
-def _describe(step: int, flow: Flow, before: Masks, after: Masks) -> Step:
+def _masks(matrices: Matrices) -> dict[str, Tensor]:
+    return {name: full_mask(matrix) for name, matrix in matrices.items()}
+
+
+def _alive(matrices: Matrices) -> int:
+    return sum(matrix.kept for matrix in matrices.values())
+
+
+def _described(step: int, ranking: Ranking, found: Found, left: Matrices) -> Step:
     ratio = None
-    if flow.R is not None:
-        removed = {name: before[name] & ~mask for name, mask in after.items()}
-        prune_size = survivors(flow.scores, removed).sum(dtype=torch.float64).item()
-        ratio = prune_size / flow.R if flow.R else 0.0
-    return Step(step, kept(after), flow.scores, flow.R, ratio)
+    if ranking.R is not None:
+        ratio = found.total / ranking.R if ranking.R else 0.0
+    return Step(step, _alive(left), ranking.R, ratio, ranking.scores)
 
 
 def _look_up(score: str | Score) -> Score:

@@ -1,0 +1,1 @@
+"""How fast pruning is, beside the passes that it is made of and a straightforward baseline."""

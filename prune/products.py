@@ -1,0 +1,123 @@
+"""Linear and convolutional layers as one product, and the flow at both of its ends.
+
+y = x theta^T, with a row of x for each position: the inputs of a linear layer, or the patch under
+a convolution's kernel. Then dR/dtheta = (dR/dy)^T x is flow out times flow in (Eq. 6), and can be
+formed for a few rows or entries of theta at a time: no pass over the network has to write it.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from prune.matrices import Matrix, spread
+
+
+class Gradient(NamedTuple):
+    """dR/dtheta = flow_out^T flow_in + rest of one matrix (m, n)."""
+
+    flow_out: Tensor  # (positions, m) dR/dy
+    flow_in: Tensor  # (positions, n) x
+    rest: Tensor | None  # (m, n) from uses of the weight that are no product known here
+
+    def rows(self, part: slice) -> Tensor:
+        """Some of its rows."""
+        product = self.flow_out[:, part].T @ self.flow_in
+        return product if self.rest is None else product.add_(self.rest[part])
+
+    def at(self, row: Tensor, column: Tensor) -> Tensor:
+        """Its entries at (row, column), both (k,)."""
+        flow_out, flow_in = self.flow_out.T.contiguous(), self.flow_in.T.contiguous()
+        product = (flow_out.index_select(0, row) * flow_in.index_select(0, column)).sum(1)
+        return product if self.rest is None else product + self.rest[row, column]
+
+
+class Products(TorchFunctionMode):
+    """Does the layers of the given weights as products, and notes where their flow is found.
+
+    A weight used in any other way (in a grouped or transposed convolution, in arithmetic of the
+    model's own) is left to autograd, as `Gradient.rest`.
+    """
+
+    def __init__(self, given: Mapping[str, Tensor], matrices: Mapping[str, Matrix]):
+        """`given` holds what the network is given for each weight, known by its identity."""
+        super().__init__()
+        self.given, self.matrices = given, matrices
+        self.names = {id(given[name]): name for name in matrices}
+        self.uses: dict[str, list[tuple[Tensor, GradientEdge]]] = {name: [] for name in matrices}
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        layer = {F.linear: self.linear, F.conv2d: self.conv2d}.get(func)
+        y = None if layer is None else layer(*args, **kwargs)
+        return func(*map(self.whole, args), **kwargs) if y is None else y
+
+    def whole(self, value: object) -> object:
+        """For a weight that was cut down, and has only a stand-in, all of its theta."""
+        matrix = self.matrices.get(self.names.get(id(value)))
+        if matrix is None or matrix.rows is None:
+            return value
+        return spread(matrix, matrix.theta)
+
+    def linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:
+        if id(weight) not in self.names:
+            return None
+        y = self.product(input, self.names[id(weight)])
+        return y if bias is None else y + bias
+
+    def conv2d(self, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+        if id(weight) not in self.names or isinstance(padding, str) or groups > 1:
+            return None
+        if input.dim() != 4:
+            return None
+        kernel = weight.shape[2:]
+        patches = F.unfold(input, kernel, dilation, padding, stride).transpose(1, 2)
+        y = self.product(patches.contiguous(), self.names[id(weight)])  # (batch, positions, m)
+        size = [
+            (length + 2 * p - d * (k - 1) - 1) // s + 1
+            for length, k, s, p, d in zip(
+                input.shape[2:], kernel, pair(stride), pair(padding), pair(dilation)
+            )
+        ]
+        y = y.transpose(1, 2).unflatten(2, size)
+        return y if bias is None else y + bias.view(-1, 1, 1)
+
+    def product(self, x: Tensor, name: str) -> Tensor:
+        """x (..., n) theta^T, noted; with zeros for the rows that were cut."""
+        matrix = self.matrices[name]
+        x = x if matrix.columns is None else x[..., matrix.columns]
+        x = x if x.requires_grad else x.detach().requires_grad_()  # else y would have no edge
+        y = F.linear(x, matrix.theta)
+        self.uses[name].append((x.detach(), get_gradient_edge(y)))
+        if matrix.rows is None:
+            return y
+        return y.new_zeros(*y.shape[:-1], matrix.shape[0]).index_copy(-1, matrix.rows, y)
+
+    def gradients(self, R: Tensor) -> dict[str, Gradient]:
+        """dR/dtheta of every matrix, once the network has run."""
+        edges = [edge for uses in self.uses.values() for _, edge in uses]
+        weights = [self.given[name] for name in self.matrices]
+        found = torch.autograd.grad(R, [*edges, *weights], allow_unused=True)
+        flow_out, rest = iter(found), dict(zip(self.matrices, found[len(edges) :]))
+        return {
+            name: self.gradient(name, [(next(flow_out), x) for x, _ in uses], rest[name])
+            for name, uses in self.uses.items()
+        }
+
+    def gradient(self, name: str, ends: list, rest: Tensor | None) -> Gradient:
+        """The positions of all uses after one another; R may not depend on some of them."""
+        theta = self.matrices[name].theta
+        ends = [(out.flatten(0, -2), x.flatten(0, -2)) for out, x in ends if out is not None]
+        flow_out, flow_in = zip(*ends) if ends else ([theta[:, :0].T], [theta[:0]])
+        rest = None if rest is None else rest.reshape(theta.shape)
+        return Gradient(torch.cat(flow_out), torch.cat(flow_in), rest)
+
+
+def pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    """What torch reads a convolution's option as: one number stands for both axes."""
+    values = (value,) if isinstance(value, int) else tuple(value)
+    return values * (2 // len(values))
