@@ -25,6 +25,7 @@ OPTIONS = {
     "steps": {"type": int, "help": "Pruning iterations.  [100 for synflow, else 1]"},
     "schedule": {"help": "exponential, linear or certified.  [exponential]"},
     "scope": {"help": "global or local.  [global]"},
+    "ablate": {"help": "Sanity check: shuffle, reinit or invert.  [none]"},
     "seed": {"type": int, "help": "Of weights, data order and random scores.  [0]"},
     "width": {"type": float, "help": "Scales every hidden width.  [1]"},
     "init": {"help": "Initial weights: paper or published.  [paper]"},
@@ -37,11 +38,16 @@ OPTIONS = {
     "lr-drops": {"help": "Epochs after which it drops: 60,120, or none.  [recipe]"},
     "drop-factor": {"type": float, "help": "What it is multiplied by.  [recipe]"},
     "weight-decay": {"type": float, "help": "[recipe]"},
+    "record-weights": {
+        "is_flag": True,
+        "default": None,
+        "help": "Also write weights.csv: mean squared weights per layer and epoch.",
+    },
     "data-dir": {"type": FOLDER, "default": "data", "show_default": True},
     "results": {"type": FOLDER, "default": "results", "show_default": True},
 }
 NETWORK = ("model", "dataset", "seed", "width", "init", "device", "score-dtype")
-PRUNING = ("pruner", "compression", "steps", "schedule", "scope")
+PRUNING = ("pruner", "compression", "steps", "schedule", "scope", "ablate")
 TRAINING = ("recipe", "epochs", "batch-size", "lr", "lr-drops", "drop-factor", "weight-decay")
 PLACES = ("data-dir", "results")
 
@@ -115,7 +121,7 @@ def main() -> None:
 
 
 @main.command()
-@options(*NETWORK, *PRUNING, *TRAINING, *PLACES)
+@options(*NETWORK, *PRUNING, *TRAINING, "record-weights", *PLACES)
 def run(**given) -> None:
     """One experiment: build, prune at initialisation, train, evaluate, save.
 

@@ -1,6 +1,7 @@
-"""What Figs 2, 3 and 4 need of a network's scores before anything is pruned: one cell per pruner."""
+"""What Figs 2, 3 and 4 need of a network's scores before it is pruned: one cell per pruner."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -85,7 +86,7 @@ def units(scores: Scores) -> Iterator[tuple[float, float]]:
     has no score here; at 0, as at initialisation, it would add none.
     """
     convolutions = [S for S in scores.values() if S.dim() == 4]
-    for before, after in zip(convolutions, convolutions[1:]):
+    for before, after in pairwise(convolutions):
         S_in = before.sum(dim=(1, 2, 3), dtype=torch.float64)  # (channels,)
         S_out = after.sum(dim=(0, 2, 3), dtype=torch.float64)  # (channels,)
         yield from zip(S_in.tolist(), S_out.tolist())

@@ -105,5 +105,7 @@ def _take(
 
 def prune_cut_ratio(flow: Flow, before: Masks, after: Masks) -> float:
     """Total score of what was removed / R (Theorem 4); 0 once no path is left."""
-    removed = (flow.scores[name][before[name] & ~mask].double().sum() for name, mask in after.items())
+    removed = (
+        flow.scores[name][before[name] & ~mask].double().sum() for name, mask in after.items()
+    )
     return (sum(removed) / flow.R).item() if flow.R else 0.0
