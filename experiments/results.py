@@ -16,7 +16,7 @@ from experiments.config import RunConfig
 
 RESULT, MASKS, LAYERS = "result.json", "masks.npz", "layers.csv"
 STEPS, HISTORY, WEIGHTS = "steps.csv", "history.csv", "weights.csv"
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, FAILURE = "checkpoint.pt", "failure.txt"
 LAYER_COLUMNS = (
     *("name", "shape", "size", "kept", "density"),
     *("score_sum", "score_mean", "mean_square_weight"),
