@@ -100,7 +100,7 @@ def _serve(connection: Connection, threads: int) -> None:
     orders: SimpleQueue[RunConfig] = SimpleQueue()
     threading.Thread(target=_listen, args=(connection, orders), daemon=True).start()
     while True:
-        connection.send(_attempt(orders.get()))
+        connection.send(attempt(orders.get()))
 
 
 def _listen(connection: Connection, orders: SimpleQueue) -> None:
@@ -111,7 +111,8 @@ def _listen(connection: Connection, orders: SimpleQueue) -> None:
         os._exit(0)  # the employer is gone; what is half done is not waited for
 
 
-def _attempt(config: RunConfig) -> Outcome:
+def attempt(config: RunConfig) -> Outcome:
+    """Do a run in this process, and say how it ended."""
     try:
         run(config)
     except BlockingIOError as error:

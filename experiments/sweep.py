@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from experiments import results
 from experiments.config import RunConfig
-from experiments.cost import Clock
+from experiments.cost import START, Clock
 from experiments.crew import Outcome, work
 from experiments.grid import series_name
 from experiments.progress import Progress
@@ -52,6 +52,8 @@ def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[O
     todo = [config for config in configs if state(config) != "finished"]
     clock = _clock(configs, jobs)
     progress.note(f"{len(todo)} of {len(configs)} runs to do, {_left(clock, todo, jobs)}")
+    if not todo:
+        return []
     progress.begin("sweep", len(todo))
     outcomes = []
     for outcome in work(todo, jobs):
@@ -75,7 +77,8 @@ def _clock(configs: Sequence[RunConfig], jobs: int) -> Clock:
 
 
 def _taken(config: RunConfig) -> float:
-    return sum(results.read_result(config.directory / results.RESULT)["seconds"].values())
+    seconds = results.read_result(config.directory / results.RESULT)["seconds"]
+    return START + sum(seconds.values())
 
 
 def _left(clock: Clock, todo: Sequence[RunConfig], jobs: int) -> str:
