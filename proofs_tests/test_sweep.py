@@ -167,16 +167,18 @@ def test_the_summary_shows_mean_least_and_largest_of_the_seeds(tmp_path):
     assert f"{sum(top1) / 2:.2f} ({min(top1):.2f} - {max(top1):.2f})" in outcome.stdout
 
 
-def start(folder: Path) -> subprocess.Popen:
-    """A sweep of ten runs in a process group of its own, as from a terminal."""
-    options = "--pruners random,synflow --compressions 1,10,100 --seeds 0,1 --steps 10"
-    options += " --epochs 3 --lr-drops none --width 0.1 --jobs 2"
+TEN_RUNS = "--pruners random,synflow --compressions 1,10,100 --seeds 0,1 --steps 10 --epochs 3"
+
+
+def start(folder: Path, options: str = TEN_RUNS) -> subprocess.Popen:
+    """A sweep in a process group of its own, as from a terminal."""
+    options += " --lr-drops none --width 0.1 --jobs 2"
     command = [sys.executable, str(ROOT / "cli.py"), "sweep", *options.split()]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen([*command, "--results", str(folder)], start_new_session=True, **quiet)
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 90) -> None:
+def wait_until(true: Callable[[], object], seconds: float = 90) -> None:
     """Poll, with a limit."""
     end = time.monotonic() + seconds
     while not true():
@@ -207,6 +209,15 @@ def one_thread():
     torch.set_num_threads(max(1, threads // 2))
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_a_killed_sweep(tmp_path):
+    """Its run would go on for an hour."""
+    sweep = start(tmp_path, "--pruners random --compressions 10 --seeds 0 --epochs 10000")
+    wait_until(lambda: list(tmp_path.glob("*/history.csv")))
+    sweep.kill()
+    wait_until(lambda: group_is_gone(sweep), seconds=20)
 
 
 @pytest.mark.slow
