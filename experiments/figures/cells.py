@@ -5,6 +5,7 @@ from pathlib import Path
 
 from experiments.config import RunConfig
 from experiments.results import write_text
+from experiments.run import probe_shape
 
 
 def folder(config: RunConfig) -> Path:
@@ -34,3 +35,25 @@ def load(path: Path) -> dict | None:
         raise ValueError(
             f"cell {path} is damaged ({error}); delete it to compute it again"
         ) from None
+
+
+def nothing(config: RunConfig, number: int | str) -> FileNotFoundError:
+    """The error of a figure that has no cell to draw."""
+    return FileNotFoundError(
+        f"nothing is computed for figure {number} in {folder(config)}; "
+        f"`python cli.py figure {number} --compute` does it, and goes on where it was interrupted"
+    )
+
+
+def comparable(config: RunConfig) -> bool:
+    """Whether this is the network that the paper shows in Figs 2, 3, 4 and 7."""
+    network = (config.model, config.dataset, config.init, config.width)
+    return network == ("vgg19-plain", "imagenet", "published", 1)
+
+
+def title(config: RunConfig) -> str:
+    """The network in words."""
+    names = {"vgg19-plain": "VGG-19 (no batch norm)"}
+    width = f", width {config.width:g}" if config.width != 1 else ""
+    pixels = probe_shape(config)[1]
+    return f"{names.get(config.model, config.model)}{width}, {pixels} px ({config.dataset})"

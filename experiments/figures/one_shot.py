@@ -141,3 +141,14 @@ def _resized(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     if images.shape[1:] == shape:
         return images
     return F.interpolate(images, shape[1:], mode="bilinear", antialias=True)
+
+
+def images_note(config: RunConfig) -> str:
+    """What SNIP and GraSP looked at, for a caption; empty where they were not computed."""
+    seen = {}
+    for pruner in READS_DATA & set(PRUNERS):
+        if cell := cells.load(path(config, pruner)):
+            seen[pruner] = cell["images"]
+    if not seen:
+        return ""
+    return f"SNIP and GraSP scored on {' / '.join(sorted(set(seen.values())))}."

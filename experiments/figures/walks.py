@@ -96,11 +96,15 @@ def _take(
         masks = fewer
         for cell, counts in walk:
             if len(counts) == step:
-                kept = {name: int(mask.sum()) for name, mask in masks.items()}
-                cells.save(
-                    cell.path(config),
-                    {**cell._asdict(), "max_prune_cut_ratio": worst, "kept": kept},
-                )
+                cells.save(cell.path(config), cell._asdict() | _found(masks, worst))
+
+
+def _found(masks: Masks, worst: float) -> dict:
+    return {
+        "max_prune_cut_ratio": worst,
+        "sizes": {name: mask.numel() for name, mask in masks.items()},
+        "kept": {name: int(mask.sum()) for name, mask in masks.items()},
+    }
 
 
 def prune_cut_ratio(flow: Flow, before: Masks, after: Masks) -> float:
