@@ -280,15 +280,25 @@ def diagnose(**given) -> None:
 
 
 @main.command()
-@click.argument("number", metavar="N", type=int)
-@options("results")
-def figure(number: int, results: str) -> None:
-    """Draw figure N and write the CSV behind it; 0 is the worked example of reference/README.md."""
-    from experiments.figures import worked_example
+@click.argument("number", metavar="N", type=click.Choice([*"01234567", "precision"]))
+@click.option("--compute", is_flag=True, default=None, help="First compute what is missing.")
+@click.option("--full", is_flag=True, default=None, help="Figure 7: the whole published grid.")
+@click.option("--best", is_flag=True, default=None, help="Best epochs, as the paper plots it.")
+@options("model", "dataset", "width", "init", "seed", "device", *PLACES)
+def figure(number: str, results: str, **given) -> None:
+    """Draw figure N of the paper (or `precision`) from saved results, with the CSV behind it.
 
-    if number != 0:
-        raise click.UsageError(f"figure must be 0, the worked example; not {number}")
-    click.echo(f"figure: {worked_example.draw(Path(results).absolute() / 'figures')}")
+    0 is the worked example of reference/README.md. 1, 5 and 6 show the runs of sweeps; 2, 3, 4, 7 and precision networks at initialisation,
+    which --compute computes cell by cell.
+    """
+    from experiments.figures import catalogue
+
+    draw = _usage(catalogue.figure, number, results, given)
+    with contextlib.closing(Bar()) as bar:
+        path, notes = draw(bar)
+    for note in notes:
+        click.echo(note)
+    click.echo(f"figure: {path}")
 
 
 @main.group()

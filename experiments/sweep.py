@@ -1,6 +1,7 @@
 """A sweep: what is to do, doing it with a crew, and what came out."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
 
 from experiments import results
@@ -115,7 +116,7 @@ def summary(configs: Sequence[RunConfig]) -> list[dict]:
     """
     groups: dict[tuple, list[RunConfig]] = {}
     for config in configs:
-        key = (config.dataset, config.model, series_name(config), config.compression)
+        key = (config.dataset, config.model, series_name(asdict(config)), config.compression)
         groups.setdefault(key, []).append(config)
     return [
         dict(zip(("dataset", "model", "pruner", "compression"), key)) | _row(group)

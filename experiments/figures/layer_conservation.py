@@ -1,6 +1,6 @@
 """Figure 4: a layer's average score against the inverse of its size (Theorem 2)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from experiments.config import RunConfig
 from experiments.figures import cells, one_shot, style
@@ -17,17 +17,19 @@ CIRCLES = (
 )
 
 
-def compute(config: RunConfig, progress: Progress, full: bool = False) -> None:
+def compute(configs: Sequence[RunConfig], progress: Progress, full: bool = False) -> None:
     """Compute and save the cells that are missing."""
+    [config] = configs
     one_shot.compute(config, progress)
 
 
-def draw(config: RunConfig, full: bool = False) -> style.Drawing:
+def draw(configs: Sequence[RunConfig]) -> style.Drawing:
     """Draw what is computed.
 
     Raises:
         FileNotFoundError: If nothing is.
     """
+    [config] = configs
     rows = list(_rows(config))
     if not rows:
         raise cells.nothing(config, 4)

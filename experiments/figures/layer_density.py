@@ -1,6 +1,6 @@
 """Figure 2: where layer-collapse occurs. The fraction of weights that remains in each layer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from experiments.config import RunConfig
 from experiments.figures import cells, one_shot, style, walks
@@ -20,18 +20,20 @@ def synflow_cells() -> list[walks.Cell]:
     return [walks.Cell("exponential", 4**n, STEPS) for n in range(1, 12)]
 
 
-def compute(config: RunConfig, progress: Progress, full: bool = False) -> None:
+def compute(configs: Sequence[RunConfig], progress: Progress, full: bool = False) -> None:
     """Compute and save the cells that are missing, the quickest first."""
+    [config] = configs
     one_shot.compute(config, progress)
     walks.compute(config, synflow_cells(), progress)
 
 
-def draw(config: RunConfig, full: bool = False) -> style.Drawing:
+def draw(configs: Sequence[RunConfig]) -> style.Drawing:
     """Draw what is computed.
 
     Raises:
         FileNotFoundError: If nothing is.
     """
+    [config] = configs
     rows = list(_rows(config))
     pruners = [p for p in one_shot.PRUNERS if any(row["pruner"] == p for row in rows)]
     if not pruners:

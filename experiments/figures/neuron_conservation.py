@@ -1,6 +1,6 @@
 """Figure 3: conservation of the score at each hidden unit (Theorem 1)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from experiments.config import RunConfig
 from experiments.figures import cells, one_shot, style
@@ -13,17 +13,19 @@ CAPTION = (
 )
 
 
-def compute(config: RunConfig, progress: Progress, full: bool = False) -> None:
+def compute(configs: Sequence[RunConfig], progress: Progress, full: bool = False) -> None:
     """Compute and save the cells that are missing."""
+    [config] = configs
     one_shot.compute(config, progress)
 
 
-def draw(config: RunConfig, full: bool = False) -> style.Drawing:
+def draw(configs: Sequence[RunConfig]) -> style.Drawing:
     """Draw what is computed.
 
     Raises:
         FileNotFoundError: If nothing is.
     """
+    [config] = configs
     found = {p: cells.load(one_shot.path(config, p)) for p in one_shot.PRUNERS}
     units = {pruner: cell["units"] for pruner, cell in found.items() if cell}
     if not units:

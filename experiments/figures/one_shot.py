@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.config import DTYPES, RunConfig
-from experiments.figures import cells
+from experiments.figures import cells, style
 from experiments.progress import Progress, counter
 from experiments.run import RANDOM_SCORES, SCORING_BATCH, SUBSET, initial_model, probe_shape
 from prune import SCORES, Probe
@@ -145,10 +145,8 @@ def _resized(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 def images_note(config: RunConfig) -> str:
     """What SNIP and GraSP looked at, for a caption; empty where they were not computed."""
-    seen = {}
-    for pruner in READS_DATA & set(PRUNERS):
-        if cell := cells.load(path(config, pruner)):
-            seen[pruner] = cell["images"]
+    found = {p: cells.load(path(config, p)) for p in PRUNERS if p in READS_DATA}
+    seen = {style.LOOKS[pruner].label: cell["images"] for pruner, cell in found.items() if cell}
     if not seen:
         return ""
-    return f"SNIP and GraSP scored on {' / '.join(sorted(set(seen.values())))}."
+    return f"{' and '.join(seen)} scored on {' and '.join(dict.fromkeys(seen.values()))}."

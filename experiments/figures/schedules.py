@@ -1,6 +1,6 @@
 """Figure 7: how many steps, and which schedule, keep the prune size below the cut size."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from experiments.config import RunConfig
 from experiments.figures import cells, style, walks
@@ -30,17 +30,19 @@ def wanted(full: bool) -> list[walks.Cell]:
     ]
 
 
-def compute(config: RunConfig, progress: Progress, full: bool = False) -> None:
+def compute(configs: Sequence[RunConfig], progress: Progress, full: bool = False) -> None:
     """Compute and save the cells that are missing, the quickest first."""
+    [config] = configs
     walks.compute(config, wanted(full), progress)
 
 
-def draw(config: RunConfig, full: bool = False) -> style.Drawing:
+def draw(configs: Sequence[RunConfig]) -> style.Drawing:
     """Draw what is computed, of the whole published grid.
 
     Raises:
         FileNotFoundError: If nothing is.
     """
+    [config] = configs
     rows = list(_rows(config))
     if not rows:
         raise cells.nothing(config, 7)

@@ -5,7 +5,7 @@ them, printed in grey, by marker and line.
 """
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,12 +118,15 @@ def tidy(axes) -> None:
 
 
 def log(axes, which: str = "xy") -> None:
-    """Logarithmic axes, labelled at whole decades only."""
-    from matplotlib.ticker import NullFormatter
+    """Logarithmic axes, labelled at whole decades; at 2 and 5 too if they span less than one."""
+    from matplotlib.ticker import LogFormatterSciNotation, LogLocator
 
     for name in which:
         getattr(axes, f"set_{name}scale")("log")
-        getattr(axes, f"{name}axis").set_minor_formatter(NullFormatter())
+        axis = getattr(axes, f"{name}axis")
+        axis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(1, 1)))
+        axis.set_tick_params(which="minor", labelsize=6.5, labelcolor=INK)
 
 
 def title(axes, text: str, color: str = INK) -> None:
@@ -137,6 +140,27 @@ def labels(axes, x: str | None = None, y: str | None = None) -> None:
         axes.set_xlabel(x, fontsize=8.5, color=INK)
     if y:
         axes.set_ylabel(y, fontsize=8.5, color=INK)
+
+
+def legend(axes, **options) -> None:
+    """The names of the curves, inside a panel."""
+    axes.legend(fontsize=7.5, frameon=False, handlelength=3.4, labelcolor=INK, **options)
+
+
+def legend_above(figure, axes: Sequence) -> None:
+    """The names of the curves of all panels, in one line above them."""
+    found = {}
+    for axis in axes:
+        handles, names = axis.get_legend_handles_labels()
+        found |= dict(zip(names, handles))
+    width, height = figure.get_size_inches()
+    columns = max(1, int(width / 1.3))
+    rows = -(-len(found) // columns)
+    figure.subplots_adjust(top=1 - (0.4 + 0.2 * rows) / height)
+    figure.legend(
+        found.values(), found.keys(), loc="upper center", ncols=columns, fontsize=8,
+        frameon=False, handlelength=3.4, labelcolor=INK, bbox_to_anchor=(0.5, 1 - 0.02 / height),
+    )  # fmt: skip
 
 
 def corner(axes, text: str, place: str = "upper left", **more) -> None:
@@ -166,9 +190,3 @@ def slope(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
 def ratio(ours: float, theirs: float) -> str:
     """How far two numbers are apart, as in +3.1 %."""
     return f"{100 * (ours / theirs - 1):+.1f} %"
-
-
-def listed(words: Iterable[str]) -> str:
-    """ "a, b and c"."""
-    words = list(words)
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
