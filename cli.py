@@ -288,8 +288,8 @@ def diagnose(**given) -> None:
 def figure(number: str, results: str, **given) -> None:
     """Draw figure N of the paper (or `precision`) from saved results, with the CSV behind it.
 
-    0 is the worked example of reference/README.md. 1, 5 and 6 show the runs of sweeps; 2, 3, 4, 7 and precision networks at initialisation,
-    which --compute computes cell by cell.
+    0 is the worked example of reference/README.md. 1, 5 and 6 show the runs of sweeps; 2, 3, 4, 7
+    and precision networks at initialisation, which --compute computes cell by cell.
     """
     from experiments.figures import catalogue
 
