@@ -6,6 +6,7 @@ torch is imported by the commands that need it, so that `--help` is quick.
 import contextlib
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -25,6 +26,7 @@ OPTIONS = {
     "steps": {"type": int, "help": "Pruning iterations.  [100 for synflow, else 1]"},
     "schedule": {"help": "exponential, linear or certified.  [exponential]"},
     "scope": {"help": "global or local.  [global]"},
+    "ablate": {"help": "Sanity check: shuffle, reinit or invert.  [none]"},
     "seed": {"type": int, "help": "Of weights, data order and random scores.  [0]"},
     "width": {"type": float, "help": "Scales every hidden width.  [1]"},
     "init": {"help": "Initial weights: paper or published.  [paper]"},
@@ -37,13 +39,19 @@ OPTIONS = {
     "lr-drops": {"help": "Epochs after which it drops: 60,120, or none.  [recipe]"},
     "drop-factor": {"type": float, "help": "What it is multiplied by.  [recipe]"},
     "weight-decay": {"type": float, "help": "[recipe]"},
+    "record-weights": {
+        "is_flag": True,
+        "default": None,
+        "help": "Also write weights.csv: mean squared weights per layer and epoch.",
+    },
     "data-dir": {"type": FOLDER, "default": "data", "show_default": True},
     "results": {"type": FOLDER, "default": "results", "show_default": True},
 }
 NETWORK = ("model", "dataset", "seed", "width", "init", "device", "score-dtype")
-PRUNING = ("pruner", "compression", "steps", "schedule", "scope")
+PRUNING = ("pruner", "compression", "steps", "schedule", "scope", "ablate")
 TRAINING = ("recipe", "epochs", "batch-size", "lr", "lr-drops", "drop-factor", "weight-decay")
 PLACES = ("data-dir", "results")
+SWEPT = ("model", "dataset", "pruner", "compression", "seed", "ablate")  # lists in a sweep
 
 
 def options(*names: str):
@@ -115,7 +123,7 @@ def main() -> None:
 
 
 @main.command()
-@options(*NETWORK, *PRUNING, *TRAINING, *PLACES)
+@options(*NETWORK, *PRUNING, *TRAINING, "record-weights", *PLACES)
 def run(**given) -> None:
     """One experiment: build, prune at initialisation, train, evaluate, save.
 
@@ -128,6 +136,111 @@ def run(**given) -> None:
     with contextlib.closing(Bar()) as bar:
         path = run_experiment(config, bar)
     _show_result(path)
+
+
+def _listed(kind: type):
+    """A comma-separated option: "1,10,100" -> [1.0, 10.0, 100.0]."""
+
+    def convert(_, option: click.Parameter, text: str | None) -> list | None:
+        try:
+            return None if text is None else [kind(part) for part in text.split(",")]
+        except ValueError:
+            raise click.BadParameter(f"{text} is not a list like 1,10,100") from None
+
+    return {"callback": convert, "metavar": "A,B,..."}
+
+
+@main.command()
+@click.option("--models", help=MODEL_HELP + "  [mlp]", **_listed(str))
+@click.option("--datasets", help=DATASET_HELP + "  [digits]", **_listed(str))
+@click.option("--pruners", help=PRUNER_HELP + "  [the paper's five]", **_listed(str))
+@click.option("--compressions", help="[10^0, 10^0.25, ..., 10^3]", **_listed(float))
+@click.option("--seeds", help="[0,1,2]", **_listed(int))
+@click.option("--ablates", help="none, shuffle, reinit or invert.  [none]", **_listed(str))
+@options(*(name for name in (*NETWORK, *PRUNING) if name not in SWEPT))
+@options(*TRAINING, "record-weights", *PLACES)
+@click.option("--jobs", default=1, show_default=True, help="Processes; they share the threads.")
+@click.option("--shard", metavar="I/N", help="Only the I-th of N parts, for job arrays.")
+@click.option("--dry-run", is_flag=True, help="List the runs and what they will cost.")
+def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
+    """A grid of runs. Finished runs are skipped, interrupted ones go on, failed ones start again.
+
+    Compression 1 is trained once per seed, for all pruners.
+    """
+    from experiments import sweep as sweeps
+
+    configs = _usage(_grid, given, shard)
+    if jobs < 1:
+        raise click.UsageError(f"--jobs must be at least 1, not {jobs}")
+    if dry_run:
+        _show_plan(sweeps.plan(configs, jobs), jobs)
+        return
+    with contextlib.closing(Bar()) as bar:
+        outcomes = sweeps.sweep(configs, jobs, bar)
+    _show_summary(sweeps.summary(configs))
+    undone = [outcome for outcome in outcomes if outcome.state != "finished"]
+    if undone:
+        reasons = "; ".join(f"{o.config.directory.name}: {o.reason}" for o in undone[:3])
+        raise RuntimeError(f"{len(undone)} of {len(configs)} runs are not finished ({reasons})")
+
+
+def _grid(given: dict, shard: str | None) -> list:
+    from experiments import grid
+
+    given["lr_drops"] = _epochs(given["lr_drops"])
+    defaults = {
+        "models": ["mlp"],
+        "datasets": ["digits"],
+        "pruners": ["random", "magnitude", "snip", "grasp", "synflow"],
+        "compressions": grid.PAPER_COMPRESSIONS,
+        "seeds": [0, 1, 2],
+        "ablates": ["none"],
+    }
+    axes = {name[:-1]: given.pop(name) or values for name, values in defaults.items()}
+    axes["ablate"] = [None if name == "none" else name for name in axes["ablate"]]
+    configs = grid.grid(axes, given)
+    return grid.shard(configs, *_part(shard)) if shard else configs
+
+
+def _part(text: str) -> tuple[int, int]:
+    """ "2/8" -> (2, 8)."""
+    try:
+        part, parts = map(int, text.split("/"))
+    except ValueError:
+        raise ValueError(f"--shard must be like 2/8, not {text}") from None
+    return part, parts
+
+
+def _show_plan(rows: list[dict], jobs: int) -> None:
+    for row in rows:
+        click.echo(f"{row['state']:8}  {_duration(row['seconds']):>12}  {row['run']}")
+    left = sum(row["seconds"] for row in rows if row["state"] != "finished")
+    todo = sum(row["state"] != "finished" for row in rows)
+    click.echo(f"{todo} of {len(rows)} runs to do, about {_duration(left / jobs)}")
+
+
+def _show_summary(rows: list[dict]) -> None:
+    """Means, least and largest over seeds; and how many networks are still connected."""
+    for panel in dict.fromkeys((row["model"], row["dataset"]) for row in rows):
+        click.echo(f"\n{panel[0]} on {panel[1]}")
+        click.echo(
+            f"{'pruner':24} {'compression':>11} {'seeds':>5} {'top-1 % (range)':>23} connected"
+        )
+        for row in rows:
+            if (row["model"], row["dataset"]) == panel:
+                top1 = "-" if row["top1"] is None else _range(row)
+                click.echo(
+                    f"{row['pruner']:24} {row['compression']:11.4g} {row['seeds']:>5} {top1:>23} "
+                    f"{row['connected']:>9}"
+                )
+
+
+def _range(row: dict) -> str:
+    return f"{row['top1']:.2f} ({row['least']:.2f} - {row['largest']:.2f})"
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
 
 
 @main.command("inspect")
@@ -167,15 +280,25 @@ def diagnose(**given) -> None:
 
 
 @main.command()
-@click.argument("number", metavar="N", type=int)
-@options("results")
-def figure(number: int, results: str) -> None:
-    """Draw figure N and write the CSV behind it; 0 is the worked example of reference/README.md."""
-    from experiments.figures import worked_example
+@click.argument("number", metavar="N", type=click.Choice([*"01234567", "precision"]))
+@click.option("--compute", is_flag=True, default=None, help="First compute what is missing.")
+@click.option("--full", is_flag=True, default=None, help="Figure 7: the whole published grid.")
+@click.option("--best", is_flag=True, default=None, help="Best epochs, as the paper plots it.")
+@options("model", "dataset", "width", "init", "seed", "device", *PLACES)
+def figure(number: str, results: str, **given) -> None:
+    """Draw figure N of the paper (or `precision`) from saved results, with the CSV behind it.
 
-    if number != 0:
-        raise click.UsageError(f"figure must be 0, the worked example; not {number}")
-    click.echo(f"figure: {worked_example.draw(Path(results).absolute() / 'figures')}")
+    0 is the worked example of reference/README.md. 1, 5 and 6 show the runs of sweeps; 2, 3, 4, 7
+    and precision networks at initialisation, which --compute computes cell by cell.
+    """
+    from experiments.figures import catalogue
+
+    draw = _usage(catalogue.figure, number, results, given)
+    with contextlib.closing(Bar()) as bar:
+        path, notes = draw(bar)
+    for note in notes:
+        click.echo(note)
+    click.echo(f"figure: {path}")
 
 
 @main.group()
@@ -252,11 +375,16 @@ def _show_result(path: Path) -> None:
 
 
 def _config(given: dict):
-    """The run's configuration; what is wrong with the options is a usage error (exit code 2)."""
+    """The run's configuration."""
     from experiments.config import resolve
 
+    return _usage(lambda: resolve(given | {"lr_drops": _epochs(given.get("lr_drops"))}))
+
+
+def _usage(make, *arguments):
+    """What `make` makes of options; what is wrong with them is a usage error (exit code 2)."""
     try:
-        return resolve(given | {"lr_drops": _epochs(given.get("lr_drops"))})
+        return make(*arguments)
     except ValueError as error:
         raise click.UsageError(_sentence(error)) from None
 

@@ -21,6 +21,7 @@ from train.recipes import RECIPES, Recipe
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 ELSEWHERE = ("data_dir", "results")  # where things are, not what they are
 TRAINING = ("batch_size", "lr", "lr_drops", "drop_factor", "weight_decay")
+ABLATIONS = ("shuffle", "reinit", "invert")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class RunConfig:
     steps: int | None = None  # None: certified decides
     schedule: str = "exponential"
     scope: str = "global"
+    ablate: str | None = None  # or a name in ABLATIONS
     seed: int = 0
     width: float = 1.0
     init: str = "paper"
@@ -46,6 +48,7 @@ class RunConfig:
     lr_drops: tuple[int, ...] = ()
     drop_factor: float = 0.1
     weight_decay: float = 0.0
+    record_weights: bool = False
     data_dir: str = "data"
     results: str = "results"
 
@@ -99,6 +102,7 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
         filled["steps"] = 100 if pruner == "synflow" else 1
     config = RunConfig(**filled | given | {"device": _device(given.get("device", "auto"))})
     _check_pruning(config, given)
+    _check_ablation(config)
     _check_training(config, given)
     _check_model(config, given)
     return config
@@ -133,6 +137,18 @@ def _check_pruning(config: RunConfig, given: Mapping[str, object]) -> None:
         raise ValueError("--schedule does nothing with one pruning step; give --steps 2 or more")
 
 
+def _check_ablation(config: RunConfig) -> None:
+    if config.ablate is None:
+        return
+    _one_of("ablate", config.ablate, ABLATIONS)
+    if config.compression == 1:
+        raise ValueError(f"--ablate {config.ablate} does nothing with --compression 1")
+    if config.ablate == "reinit" and config.epochs == 0:
+        raise ValueError("--ablate reinit does nothing with --epochs 0: masks stay as they are")
+    if config.ablate == "invert" and config.schedule == "certified":
+        raise ValueError("--ablate invert would close the last path, which certified refuses")
+
+
 def _check_training(config: RunConfig, given: Mapping[str, object]) -> None:
     _at_least("epochs", config.epochs, 0)
     _at_least("batch-size", config.batch_size, 1)
@@ -140,7 +156,8 @@ def _check_training(config: RunConfig, given: Mapping[str, object]) -> None:
     for name, value in (("lr", config.lr), ("drop-factor", config.drop_factor)):
         if not 0 < value < inf:
             raise ValueError(f"--{name} must be a positive number, not {value:g}")
-    idle = [f"--{name.replace('_', '-')}" for name in ("recipe", *TRAINING) if name in given]
+    trains = ("recipe", *TRAINING, "record_weights")
+    idle = [f"--{name.replace('_', '-')}" for name in trains if name in given]
     if config.epochs == 0 and idle:
         raise ValueError(f"{', '.join(idle)} does nothing with --epochs 0")
     drops = config.lr_drops

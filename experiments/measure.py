@@ -35,6 +35,18 @@ def layer_rows(model: nn.Module, masks: Masks, scores: Mapping[str, Tensor] | No
     return rows
 
 
+def weight_rows(model: nn.Module, epoch: int) -> list[dict]:
+    """The mean squared weight of each prunable tensor; pruned weights count as the 0 they are."""
+    return [
+        {
+            "epoch": epoch,
+            "name": name,
+            "mean_square": weight.detach().double().square().mean().item(),
+        }
+        for name, weight in prunable(model).items()
+    ]
+
+
 def step_row(step: Step, seconds: float) -> dict:
     """One row for a pruning step; R and the ratio are empty for other scores than synflow."""
     columns = {"step": step.step, "kept": step.kept, "R": step.R}

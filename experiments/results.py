@@ -15,7 +15,8 @@ import numpy as np
 from experiments.config import RunConfig
 
 RESULT, MASKS, LAYERS = "result.json", "masks.npz", "layers.csv"
-STEPS, HISTORY, CHECKPOINT = "steps.csv", "history.csv", "checkpoint.pt"
+STEPS, HISTORY, WEIGHTS = "steps.csv", "history.csv", "weights.csv"
+CHECKPOINT, FAILURE = "checkpoint.pt", "failure.txt"
 LAYER_COLUMNS = (
     *("name", "shape", "size", "kept", "density"),
     *("score_sum", "score_mean", "mean_square_weight"),
@@ -23,6 +24,7 @@ LAYER_COLUMNS = (
 TEXTS = ("name", "shape")
 STEP_COLUMNS = ("step", "kept", "R", "prune_cut_ratio", "seconds")
 HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "test_loss", "top1", "top5", "seconds")
+WEIGHT_COLUMNS = ("epoch", "name", "mean_square")
 REQUIRED = {
     *("config", "prunable", "kept", "compression", "density", "empty_tensors", "connected"),
     *("max_prune_cut_ratio", "steps", "score_dtype", "untrained", "best", "final"),

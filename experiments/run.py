@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,17 +11,18 @@ from torch import Tensor, nn
 
 from experiments import results
 from experiments.config import DTYPES, RunConfig
-from experiments.measure import layer_rows, pruning_facts, step_row
+from experiments.measure import layer_rows, pruning_facts, step_row, weight_rows
 from experiments.progress import Progress, Silent, counter
-from prune import Probe, Step, apply, load_masks, prune, save_masks
-from prune.scores import READS_DATA
+from prune import SCORES, Probe, Step, apply, load_masks, prune, save_masks
+from prune.ablation import inverted, shuffled
+from prune.scores import READS_DATA, Score
 from train.batches import Task, plain_batches, seed_of, subset, task
 from train.data import known, load, locate
 from train.loop import evaluate, train
 from train.models import MODELS, build, check_output, input_shape
 
 SCORING_BATCH = {"tiny-imagenet": 64, "imagenet": 16}  # others: 256 (App. 12.1)
-WEIGHTS, RANDOM_SCORES, SUBSET = 1, 2, 3  # what a seed is used for
+WEIGHTS, RANDOM_SCORES, SUBSET, SHUFFLE, REINIT = 1, 2, 3, 4, 5  # what a seed is used for
 
 
 def run(config: RunConfig, progress: Progress | None = None) -> Path:
@@ -54,6 +56,8 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
         data = _task(config, progress) if config.reads_data else None
         masks, steps = _prune_or_load(config, model, data, progress)
         facts = pruning_facts(model, masks, steps, probe_shape(config))
+        if config.ablate == "reinit":
+            model = initial_model(config, REINIT)
         apply(model, masks)
         accuracies, history = _train(config, model, data, progress)
         seconds = {"prune": _seconds(steps), "train": _seconds(history)}
@@ -67,9 +71,12 @@ def probe_shape(config: RunConfig) -> tuple[int, int, int]:
     return input_shape(config.model, known(config.dataset).shape)
 
 
-def initial_model(config: RunConfig) -> nn.Module:
-    """The unpruned network with the weights of this seed, on the run's device."""
-    torch.manual_seed(seed_of(config.seed, WEIGHTS))
+def initial_model(config: RunConfig, use: int = WEIGHTS) -> nn.Module:
+    """The unpruned network with the weights of this seed, on the run's device.
+
+    `use` REINIT gives other weights from the same seed and distribution.
+    """
+    torch.manual_seed(seed_of(config.seed, use))
     shape, classes = probe_shape(config), known(config.dataset).classes
     model = build(config.model, shape, classes, config.width, config.init)
     if config.model not in MODELS:
@@ -119,14 +126,17 @@ def _prune(
 
     def report(step: Step) -> None:
         now = time.perf_counter()
-        rows.append(step_row(step, now - clock[0]))
+        row = step_row(step, now - clock[0])
+        if config.ablate == "shuffle":  # Theorem 4 says nothing of the masks that it leaves
+            row["prune_cut_ratio"] = None
+        rows.append(row)
         last[0], clock[0] = step.scores, now
         progress.tick()
 
     progress.begin(f"pruning to 1/{config.compression:g}", config.steps)
     masks = prune(
         model,
-        config.pruner,
+        _score(config),
         _probe(config, data),
         config.compression,
         steps=config.steps,
@@ -135,7 +145,13 @@ def _prune(
         score_dtype=DTYPES[config.score_dtype],
         report=report,
     )
+    if config.ablate == "shuffle":
+        masks = shuffled(masks, torch.Generator().manual_seed(seed_of(config.seed, SHUFFLE)))
     return masks, rows, last[0]
+
+
+def _score(config: RunConfig) -> str | Score:
+    return inverted(SCORES[config.pruner]) if config.ablate == "invert" else config.pruner
 
 
 def _train(
@@ -146,10 +162,12 @@ def _train(
         return {"untrained": None, "best": None, "final": None}, []
     untrained = evaluate(model, data)
     rows: list[dict] = []
+    record = _recorder(config, model)
 
     def report(row: dict) -> None:
         rows.append(row)
         results.write_rows(config.directory / results.HISTORY, results.HISTORY_COLUMNS, rows)
+        record(row)
         progress.note(_epoch_line(rows, config.epochs))
 
     steps = -(-len(data.train.labels) // config.batch_size)
@@ -162,6 +180,22 @@ def _train(
         "best": _accuracy(best),
         "final": _accuracy(history[-1]),
     }, history
+
+
+def _recorder(config: RunConfig, model: nn.Module) -> Callable[[dict], None]:
+    """Keeps weights.csv up to date, from the untrained network on; called after each epoch."""
+    if not config.record_weights:
+        return lambda row: None
+    path = config.directory / results.WEIGHTS
+    saved = path.exists()
+    rows = results.read_rows(path, results.WEIGHT_COLUMNS) if saved else weight_rows(model, 0)
+
+    def record(row: dict) -> None:
+        if row["epoch"] > int(rows[-1]["epoch"]):  # else an earlier session recorded it
+            rows.extend(weight_rows(model, row["epoch"]))
+            results.write_rows(path, results.WEIGHT_COLUMNS, rows)
+
+    return record
 
 
 def _accuracy(row: dict) -> dict:

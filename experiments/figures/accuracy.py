@@ -1,0 +1,166 @@
+"""Figures 1 and 6: accuracy after training against compression, from the runs of sweeps."""
+
+from collections.abc import Iterator, Mapping
+from math import exp, log, log10
+from pathlib import Path
+from statistics import fmean
+
+from experiments.figures import collect, style
+
+WHICH = {False: ("final_top1", "after the last epoch"), True: ("best_top1", "best over epochs")}
+CAPTION = (
+    "Top-1 test accuracy, {which}: mean (line) and range (band) over seeds{seeds}. Grey dots: "
+    "guessing.{arrows}{published}"
+)
+ARROWS = (
+    " Arrows: critical compression, the largest before layer-collapse (mean over seeds). Dashed: "
+    "the largest possible, N / L."
+)
+THIN = " Thin with hollow markers: published means{best}; their GraSP keeps the other end."
+
+
+def draw_one(results: Path, filters: Mapping[str, object], best: bool = False) -> style.Drawing:
+    """Figure 1: one network on one data set, with critical compressions.
+
+    Args:
+        results: The folder of the runs.
+        filters: Fields of a run's configuration -> the values wanted.
+        best: Best accuracy over epochs, as the paper plots it, and not the final one.
+
+    Raises:
+        FileNotFoundError: If there are no runs.
+        ValueError: If the filters leave no panel, or several.
+    """
+    panel = collect.only("1", collect.panels(collect.runs(results), filters))
+    figure, [axis] = style.panels(1, 1, (6.2, 3.6), _caption([panel], best, "figure1"))
+    _panel(axis, panel, best, "figure1")
+    _ends(axis, panel)
+    style.labels(axis, "compression", _label(best))
+    style.legend(axis)
+    return style.Drawing(figure, panel.rows, list(_notes([panel], best, "figure1")))
+
+
+def draw_all(results: Path, filters: Mapping[str, object], best: bool = False) -> style.Drawing:
+    """Figure 6: one panel for each network and data set that there are runs of.
+
+    Arguments and errors as of `draw_one`, which needs exactly one panel.
+    """
+    panels = collect.panels(collect.runs(results), filters)
+    columns = min(len(panels), 4 if len(panels) > 6 else 3)
+    shape = -(-len(panels) // columns), columns
+    figure, axes = style.panels(*shape, (3.1, 2.5), _caption(panels, best, "figure6"))
+    for axis, panel in zip(axes, panels):
+        _panel(axis, panel, best, "figure6")
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    for axis in axes[: len(panels)]:
+        style.labels(axis, "compression")
+    for axis in axes[::columns]:
+        style.labels(axis, y=_label(best))
+    style.legend_above(figure, axes[: len(panels)])
+    rows = [row for panel in panels for row in panel.rows]
+    return style.Drawing(figure, rows, list(_notes(panels, best, "figure6")))
+
+
+def _label(best: bool) -> str:
+    return f"top-1 accuracy in % ({'best epoch' if best else 'last epoch'})"
+
+
+def _caption(panels: list[collect.Panel], best: bool, name: str) -> str:
+    seeds = {len({row["seed"] for row in panel.rows}) for panel in panels}
+    counts = f" ({min(seeds)})" if len(seeds) == 1 else f" ({min(seeds)} to {max(seeds)})"
+    overlaid = any(_published(panel, name, best) for panel in panels)
+    thin = THIN.format(best="" if best else ", best over epochs where the final is not published")
+    return CAPTION.format(
+        which=WHICH[best][1],
+        seeds=counts,
+        arrows=ARROWS if name == "figure1" else "",
+        published=thin if overlaid else "",
+    )
+
+
+def _panel(axis, panel: collect.Panel, best: bool, name: str) -> None:
+    style.log(axis, "x")
+    axis.axhline(collect.chance(panel), color="#aaaaaa", ls=":", lw=1)
+    others = 0
+    for series, rows in collect.curves(panel.rows).items():
+        look = style.look(series, others)
+        others += series not in style.LOOKS
+        x, values = zip(*collect.points(rows, WHICH[best][0]))
+        axis.fill_between(x, [min(v) for v in values], [max(v) for v in values],
+                          color=look.color, alpha=0.18, lw=0)  # fmt: skip
+        axis.plot(x, [fmean(v) for v in values], color=look.color, ls=look.line, lw=1.6,
+                  marker=look.marker, ms=3.8, mew=0, label=look.label,
+                  zorder=4 if series == "synflow" else 3)  # fmt: skip
+    for series, curve in _published(panel, name, best).items():
+        look = style.look(series)
+        axis.plot(*zip(*sorted(curve.items())), color=look.color, ls="-", lw=0.7, alpha=0.8,
+                  marker=look.marker, ms=3.6, mfc="none", mew=0.6, zorder=2)  # fmt: skip
+    axis.set_ylim(bottom=0)
+    style.title(axis, panel.name)
+
+
+def _published(panel: collect.Panel, name: str, best: bool) -> dict[str, dict[float, float]]:
+    """Series -> compression -> published mean; empty where this network was not published.
+
+    Fig. 6 has only the best over epochs.
+    """
+    setting = panel.setting
+    curves: dict[str, dict[float, float]] = {}
+    for row in style.published(name) if setting.get("width") == 1 else ():
+        if (row["model"], row["dataset"]) == (setting["model"], setting["dataset"]):
+            column = "final_top1" if name == "figure1" and not best else "best_top1"
+            curves.setdefault(row["pruner"], {})[float(row["compression"])] = float(row[column])
+    return curves
+
+
+def _ends(axis, panel: collect.Panel) -> None:
+    """The largest possible compression, and an arrow where each curve collapses."""
+    row = panel.rows[0]
+    limit = row["prunable"] / row["tensors"]
+    axis.axvline(limit, color=style.INK, ls="--", lw=1.1)
+    axis.text(limit, axis.get_ylim()[1], "max compression ", rotation=90, fontsize=7, ha="right",
+              va="top", color=style.INK)  # fmt: skip
+    largest = max(row["compression"] for row in panel.rows)
+    axis.set_xlim(10**-0.15, max(limit, largest) * 10**0.2)
+    axis.set_yticks([tick for tick in axis.get_yticks() if tick >= 0])
+    axis.set_ylim(-0.13 * axis.get_ylim()[1], axis.get_ylim()[1])
+    axis.axhline(0, color="#888888", lw=0.8)
+    found = {s: collect.critical(rows) for s, rows in collect.curves(panel.rows).items()}
+    found = {series: seeds for series, seeds in found.items() if seeds and series != "dense"}
+    for x, series in _dodged({s: exp(fmean(map(log, v.values()))) for s, v in found.items()}):
+        _arrow(axis, x, style.look(series))
+
+
+def _dodged(places: Mapping[str, float]) -> Iterator[tuple[float, str]]:
+    """(place, series) from left to right, moved so far apart that each arrow can be seen."""
+    last = 0.0
+    for series, x in sorted(places.items(), key=lambda pair: pair[1]):
+        last = max(x, last * 10**0.07)
+        yield last, series
+
+
+def _arrow(axis, x: float, look: style.Look) -> None:
+    """In the strip below 0, with the pruner's marker as its tail."""
+    strip = -axis.get_ylim()[0]
+    axis.annotate("", (x, -strip), (x, -0.25 * strip), zorder=6, annotation_clip=False, arrowprops={
+        "arrowstyle": "-|>", "color": look.color, "lw": 1.8, "shrinkA": 0, "shrinkB": 0,
+    })  # fmt: skip
+    axis.plot(x, -0.25 * strip, look.marker, color=look.color, ms=4.5, mew=0, zorder=7)
+
+
+def _notes(panels: list[collect.Panel], best: bool, name: str) -> Iterator[str]:
+    for panel in panels:
+        published = _published(panel, name, best)
+        for series, rows in collect.curves(panel.rows).items():
+            found = ", ".join(f"10^{log10(v):.3g}" for v in collect.critical(rows).values())
+            text = f"{panel.name}, {series}: connected up to {found or 'no compression'} (by seed)"
+            gaps = [
+                fmean(values) - published[series][key]
+                for compression, values in collect.points(rows, WHICH[best][0])
+                for key in published.get(series, {})
+                if abs(log10(key / compression)) < 1e-3
+            ]
+            if gaps:
+                text += f"; from published {fmean(gaps):+.2f} points in the mean"
+            yield text

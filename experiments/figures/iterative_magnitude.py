@@ -1,0 +1,194 @@
+"""Figure 5: how iterative magnitude pruning avoids layer-collapse (Sec. 5)."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import fmean
+
+from experiments import results as files
+from experiments.figures import collect, style
+from experiments.figures.accuracy import WHICH
+
+BLUES = ("#08306b", "#1f5fa6", "#4a97c9", "#8cc0dd", "#bcd6e8")  # one cycle is the darkest
+CAPTION_A = (
+    "(a) {name}: top-1 accuracy after so many cycles of training and pruning and a final training "
+    "({which}); mean and range over seeds. {rewound}"
+)
+CAPTION_B = (
+    "(b) {name}: mean squared weight of each layer against the inverse of its size, at "
+    "initialisation (blue) to the end of training (pink). (c) The slope of (b), 1 where the "
+    "layers' totals are equal (Eq. 4). "
+)
+
+
+def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> style.Drawing:
+    """Draw what the runs allow: accuracies of `imp` runs, and weights of runs that recorded them.
+
+    Args:
+        results: The folder of the runs.
+        filters: Fields of a run's configuration -> the values wanted.
+        best: Best accuracy over epochs and not the final one.
+
+    Raises:
+        FileNotFoundError: If there are no runs.
+        ValueError: If there are neither of these, or several settings.
+    """
+    found = collect.runs(results)
+    cycles = [r for r in found if r["config"].get("cycles") or r["config"]["compression"] == 1]
+    any_imp = any(r["config"].get("cycles") for r in cycles)
+    recorded = [r for r in found if (r["directory"] / files.WEIGHTS).exists()]
+    if not any_imp and not recorded:
+        raise ValueError(
+            f"figure 5 needs runs of `imp`, or of `run --record-weights`, and {results} has none"
+        )
+    imp = _imp_panel(cycles, filters) if any_imp else None
+    weights = list(_weights(recorded, filters))
+    figure, axes = style.panels(
+        1, bool(imp) + 2 * bool(weights), (3.1, 2.7), _caption(imp, weights, best)
+    )
+    notes = list(_draw_cycles(axes[0], imp, best)) if imp else []
+    if weights:
+        notes += _draw_weights(axes[-2:], weights)
+    return style.Drawing(figure, _table(imp, weights), notes)
+
+
+def _imp_panel(found: list[dict], filters: Mapping[str, object]) -> collect.Panel:
+    """The panel with imp runs; dense runs of other settings do not count."""
+    panels = collect.panels(found, filters)
+    return collect.only("5", [p for p in panels if any(map(_is_imp, p.rows))] or panels)
+
+
+def _is_imp(row: Mapping) -> bool:
+    return row["series"].startswith("imp")
+
+
+def _caption(imp: collect.Panel | None, weights: list[dict], best: bool) -> str:
+    text = ""
+    if imp:
+        rewound = [s for s in collect.curves(imp.rows) if s.endswith("not rewound")]
+        text += CAPTION_A.format(
+            name=imp.name,
+            which=WHICH[best][1],
+            rewound="Dashed: without rewinding, as the published data. " if rewound else "",
+        )
+        if _published_cycles(imp):
+            text += "Thin with hollow markers: published (one run, not rewound). "
+    if weights:
+        text += CAPTION_B.format(name=weights[0]["name"])
+    return text
+
+
+def _draw_cycles(axis, panel: collect.Panel, best: bool) -> Iterator[str]:
+    style.log(axis, "x")
+    axis.axhline(collect.chance(panel), color="#aaaaaa", ls=":", lw=1)
+    published = _published_cycles(panel)
+    for series, rows in collect.curves(panel.rows).items():
+        n, rewound = int(series.split()[1]), not series.endswith("not rewound")
+        color, marker = BLUES[min(n, 5) - 1], "os^Dv"[min(n, 5) - 1]
+        x, values = zip(*collect.points(rows, WHICH[best][0]))
+        axis.fill_between(x, [min(v) for v in values], [max(v) for v in values],
+                          color=color, alpha=0.18, lw=0)  # fmt: skip
+        axis.plot(x, [fmean(v) for v in values], "-" if rewound else "--", color=color, lw=1.5,
+                  marker=marker, ms=4, mew=0, label=series.removeprefix("imp, "))  # fmt: skip
+        seeds = collect.critical(rows).values()
+        yield f"{panel.name}, {series}: connected up to {', '.join(f'{v:.3g}' for v in seeds)}"
+    for n, curve in published.items():
+        axis.plot(*zip(*curve), "-", color=BLUES[n - 1], lw=0.6, marker="os^Dv"[n - 1], ms=3,
+                  mfc="none", mew=0.5, zorder=2)  # fmt: skip
+    axis.set_ylim(bottom=0)
+    style.title(axis, "(a) Cycles of training and pruning")
+    style.labels(axis, "compression", f"top-1 accuracy in % ({'best' if best else 'last'} epoch)")
+    style.legend(axis)
+
+
+def _published_cycles(panel: collect.Panel) -> dict[int, list[tuple[float, float]]]:
+    """Cycles -> (compression, final top-1), where this network was published."""
+    curves: dict[int, list[tuple[float, float]]] = {}
+    for row in style.published("figure5a") if panel.setting.get("width") == 1 else ():
+        if all(row[key] == panel.setting[key] for key in ("model", "dataset")):
+            point = float(row["compression"]), float(row["final_top1"])
+            curves.setdefault(int(row["cycles"]), []).append(point)
+    return {n: sorted(curve) for n, curve in curves.items()}
+
+
+def _weights(recorded: list[dict], filters: Mapping[str, object]) -> Iterator[dict]:
+    """For each dense run that recorded its weights: sizes, and mean squares by epoch."""
+    dense = [r for r in recorded if r["config"]["compression"] == 1]
+    if not dense:
+        return
+    panel = collect.only("5", collect.panels(dense, filters))
+    directories = {row["directory"] for row in panel.rows}
+    for result in (r for r in dense if r["directory"].name in directories):
+        layers = files.read_rows(result["directory"] / files.LAYERS, files.LAYER_COLUMNS)
+        epochs: dict[int, dict[str, float]] = {}
+        for row in files.read_rows(result["directory"] / files.WEIGHTS, files.WEIGHT_COLUMNS):
+            epochs.setdefault(int(row["epoch"]), {})[row["name"]] = float(row["mean_square"])
+        yield {
+            "name": panel.name,
+            "setting": panel.setting,
+            "seed": result["config"]["seed"],
+            "sizes": {layer["name"]: int(layer["size"]) for layer in layers},
+            "epochs": epochs,
+        }
+
+
+def _slope(run: dict, epoch: int) -> float:
+    """Of log mean square over log inverse size."""
+    inverse = [1 / n for n in run["sizes"].values()]
+    return style.slope(inverse, [run["epochs"][epoch][name] for name in run["sizes"]])[0]
+
+
+def _draw_weights(axes: list, runs: list[dict]) -> list[str]:
+    """(b) shows the first seed, (c) all of them."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    shades = LinearSegmentedColormap.from_list("training", ["#1f5fa6", "#8f6bb3", "#e75480"])
+    first, epochs = runs[0], sorted(runs[0]["epochs"])
+    inverse = [1 / n for n in first["sizes"].values()]
+    shown = [epochs[round(i * (len(epochs) - 1) / 4)] for i in range(5)]
+    for epoch in dict.fromkeys(shown):
+        y = [first["epochs"][epoch][name] for name in first["sizes"]]
+        axes[0].plot(inverse, y, "osD^v"[shown.index(epoch)], ms=4, mew=0, alpha=0.85,
+                     color=shades(epoch / max(epochs)), label=f"epoch {epoch}")  # fmt: skip
+    style.log(axes[0])
+    style.title(axes[0], "(b) Squared weights of the layers")
+    style.labels(axes[0], "1 / size of the layer", "mean squared weight")
+    style.legend(axes[0])
+    for run in runs:
+        axes[1].plot(epochs, [_slope(run, epoch) for epoch in epochs], color="#8f6bb3", lw=1.5,
+                     marker="o", ms=2.5, label="ours" if run is first else None)  # fmt: skip
+    if published := _published_slopes(first["setting"]):
+        axes[1].plot(*zip(*published), "o", mfc="none", mec=style.INK, label="published")
+        style.legend(axes[1])
+    axes[1].axhline(1, color=style.INK, ls=":", lw=1)
+    axes[1].set_ylim(0, 1.1)
+    style.title(axes[1], "(c) Slope over training")
+    style.labels(axes[1], "epoch", "log-log slope of (b)")
+    return [
+        f"{run['name']}, seed {run['seed']}: log-log slope {_slope(run, epochs[0]):.3f} at "
+        f"initialisation, {_slope(run, epochs[-1]):.3f} after {epochs[-1]} epochs"
+        for run in runs
+    ]
+
+
+def _published_slopes(setting: Mapping) -> list[tuple[int, float]]:
+    """(epoch, slope), where this network was published."""
+    groups: dict[int, list[tuple[float, float]]] = {}
+    for row in style.published("figure5b") if setting.get("width") == 1 else ():
+        if all(row[key] == setting[key] for key in ("model", "dataset")):
+            point = 1 / int(row["size"]), float(row["mean_square"])
+            groups.setdefault(int(row["epoch"]), []).append(point)
+    return [(epoch, style.slope(*zip(*pairs))[0]) for epoch, pairs in sorted(groups.items())]
+
+
+def _table(imp: collect.Panel | None, weights: list[dict]) -> list[dict]:
+    """The rows of all panels; a cell that does not apply to a panel is empty."""
+    rows = [{"panel": "a", **row} for row in imp.rows] if imp else []
+    rows += [
+        {"panel": "b", "seed": run["seed"], "epoch": epoch, "name": name,
+         "inverse_size": 1 / run["sizes"][name], "mean_square": square}
+        for run in weights
+        for epoch, squares in run["epochs"].items()
+        for name, square in squares.items()
+    ]  # fmt: skip
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    return [{column: row.get(column) for column in columns} for row in rows]

@@ -1,0 +1,108 @@
+"""Figure 4: a layer's average score against the inverse of its size (Theorem 2)."""
+
+from collections.abc import Iterator, Sequence
+
+from experiments.config import RunConfig
+from experiments.figures import cells, one_shot, style
+from experiments.progress import Progress
+
+CAPTION = (
+    "Average score of each layer of {model} at initialisation against the inverse of its size, "
+    "biases counted. Dotted: slope 1, which Theorem 2 gives where each layer is a cut. Random "
+    "scores as absolute values. {circles}{images}"
+)
+CIRCLES = (
+    "Circles: published, moved to the same mean, since the data differ; of GraSP negated "
+    "(footnote 4). "
+)
+
+
+def compute(configs: Sequence[RunConfig], progress: Progress, full: bool = False) -> None:
+    """Compute and save the cells that are missing."""
+    [config] = configs
+    one_shot.compute(config, progress)
+
+
+def draw(configs: Sequence[RunConfig]) -> style.Drawing:
+    """Draw what is computed.
+
+    Raises:
+        FileNotFoundError: If nothing is.
+    """
+    [config] = configs
+    rows = list(_rows(config))
+    if not rows:
+        raise cells.nothing(config, 4)
+    pruners = list(dict.fromkeys(row["pruner"] for row in rows))
+    circles = CIRCLES if cells.comparable(config) else ""
+    images = one_shot.images_note(config)
+    text = CAPTION.format(model=cells.title(config), circles=circles, images=images)
+    figure, axes = style.panels(1, len(pruners), (2.35, 2.35), text)
+    for axis, pruner in zip(axes, pruners):
+        _panel(axis, [row for row in rows if row["pruner"] == pruner], style.LOOKS[pruner])
+    style.labels(axes[0], y="average score")
+    return style.Drawing(figure, rows, list(_notes(rows)))
+
+
+def _rows(config: RunConfig) -> Iterator[dict]:
+    """One row per pruner and layer, with what was published of it."""
+    known = {}
+    if cells.comparable(config):
+        for row in style.published("figure4"):
+            known[row["pruner"], row["name"]] = float(row["average_score"])
+    for pruner in one_shot.PRUNERS:
+        cell = cells.load(one_shot.path(config, pruner)) or {"layers": []}
+        for layer in cell["layers"]:
+            yield {
+                "pruner": pruner,
+                "name": layer["name"],
+                "inverse_size": 1 / layer["size_with_biases"],
+                "average_score": _average(pruner, layer),
+                "published_average_score": known.get((pruner, layer["name"])),
+            }
+
+
+def _average(pruner: str, layer: dict) -> float:
+    """Over weights and biases; a bias of 0 scores 0, but at random, where it is as any weight."""
+    if pruner == "random":
+        return layer["score_abs_sum"] / layer["size"]
+    return layer["score_sum"] / layer["size_with_biases"]
+
+
+def _slopes(rows: list[dict]) -> tuple[tuple[float, float], tuple[float, float] | None]:
+    """(slope, correlation) of ours, and of the published where all is known."""
+    x = [row["inverse_size"] for row in rows]
+    theirs = [row["published_average_score"] for row in rows]
+    ours = style.slope(x, [row["average_score"] for row in rows])
+    return ours, None if None in theirs else style.slope(x, theirs)
+
+
+def _panel(axis, rows: list[dict], look: style.Look) -> None:
+    import numpy as np
+
+    x, y = np.array([(row["inverse_size"], row["average_score"]) for row in rows]).T
+    positive = y > 0
+    middle = np.exp(np.log(x[positive]).mean()), np.exp(np.log(y[positive]).mean())
+    ends = np.array([x.min() / 2, x.max() * 2])
+    axis.plot(ends, middle[1] * ends / middle[0], ":", color=style.INK, lw=1)
+    (slope, _), published = _slopes(rows)
+    if published:
+        theirs = np.array([row["published_average_score"] for row in rows])
+        theirs *= middle[1] / np.exp(np.log(theirs[positive]).mean())
+        axis.plot(x, theirs, "o", mfc="none", mec=style.INK, mew=0.8, ms=7, alpha=0.8)
+    axis.plot(x, y, look.marker, color=look.color, ms=4, mew=0)
+    style.log(axis)
+    axis.set_box_aspect(1)
+    if y.max() < 3 * y.min():
+        axis.set_ylim(y.min() / 30, y.max() * 30)  # flat should look flat
+    style.title(axis, look.label, look.color)
+    style.labels(axis, x="1 / size of the layer")
+    text = f"slope {slope:.3f}"
+    style.corner(axis, f"{text}\npublished {published[0]:.3f}" if published else text)
+
+
+def _notes(rows: list[dict]) -> Iterator[str]:
+    for pruner in dict.fromkeys(row["pruner"] for row in rows):
+        (slope, r), published = _slopes([row for row in rows if row["pruner"] == pruner])
+        theirs = f" (published {published[0]:.4f}, {published[1]:.4f})" if published else ""
+        yield f"{pruner}: log-log slope {slope:.4f}, correlation {r:.4f}{theirs}"

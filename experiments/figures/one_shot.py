@@ -1,0 +1,152 @@
+"""What Figs 2, 3 and 4 need of a network's scores before it is pruned: one cell per pruner."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from experiments.config import DTYPES, RunConfig
+from experiments.figures import cells, style
+from experiments.progress import Progress, counter
+from experiments.run import RANDOM_SCORES, SCORING_BATCH, SUBSET, initial_model, probe_shape
+from prune import SCORES, Probe
+from prune.masks import Scores, dense_masks, keep_top, size
+from prune.schedules import target
+from prune.scores import READS_DATA
+from train.batches import Task, plain_batches, seed_of, subset
+from train.data import known, load, locate
+
+PRUNERS = ("random", "magnitude", "snip", "grasp", "synflow")
+SUBSTITUTES = ("fashion-mnist", "digits")  # the second comes with the project
+
+
+def compute(config: RunConfig, progress: Progress) -> None:
+    """Score the network once with each pruner, and save what the figures read of it.
+
+    Cells that are saved already are skipped. SNIP and GraSP look at `config.dataset` where it
+    is on disk, otherwise at a substitute, and the cell says which.
+    """
+    missing = [pruner for pruner in PRUNERS if not path(config, pruner).exists()]
+    progress.begin("scoring", len(missing))
+    for pruner in missing:
+        progress.note(f"scoring with {pruner}")
+        cells.save(path(config, pruner), _measure(config, pruner, progress))
+        progress.tick()
+
+
+def path(config: RunConfig, pruner: str) -> Path:
+    """The file of the cell."""
+    return cells.folder(config) / f"scores-{pruner}.json"
+
+
+def _measure(config: RunConfig, pruner: str, progress: Progress) -> dict:
+    model = initial_model(config)
+    masks = dense_masks(model)
+    batches, images = (), None
+    if pruner in READS_DATA:
+        batches, images = scoring_images(config, progress)
+    generator = torch.Generator().manual_seed(seed_of(config.seed, RANDOM_SCORES))
+    probe = Probe(probe_shape(config), batches, generator, DTYPES[config.score_dtype])
+    scores = SCORES[pruner](model, masks, probe)
+    return {
+        "pruner": pruner,
+        "images": images,
+        "layers": _layers(model, scores),
+        "units": [list(pair) for pair in units(scores)],
+        "kept": dict(_kept(scores, reverse=False)),
+        # The published GraSP kept the other end of its ranking.
+        "kept_reversed": dict(_kept(scores, reverse=True)) if pruner == "grasp" else None,
+    }
+
+
+def _layers(model: nn.Module, scores: Scores) -> list[dict]:
+    """Sum and absolute sum of the scores, and sizes without and with the layer's biases."""
+    rows = []
+    for name, S in scores.items():
+        bias = model.get_submodule(name.rpartition(".")[0]).bias
+        rows.append(
+            {
+                "name": name,
+                "size": S.numel(),
+                "size_with_biases": S.numel() + (0 if bias is None else bias.numel()),
+                "score_sum": S.sum(dtype=torch.float64).item(),
+                "score_abs_sum": S.abs().sum(dtype=torch.float64).item(),
+            }
+        )
+    return rows
+
+
+def units(scores: Scores) -> Iterator[tuple[float, float]]:
+    """(S_in, S_out) of each channel between two convolutions of a chain (Theorem 1).
+
+    S_in is the total score of the weights into the channel, S_out of those out of it. A bias
+    has no score here; at 0, as at initialisation, it would add none.
+    """
+    convolutions = [S for S in scores.values() if S.dim() == 4]
+    for before, after in pairwise(convolutions):
+        S_in = before.sum(dim=(1, 2, 3), dtype=torch.float64)  # (channels,)
+        S_out = after.sum(dim=(0, 2, 3), dtype=torch.float64)  # (channels,)
+        yield from zip(S_in.tolist(), S_out.tolist())
+
+
+def _kept(scores: Scores, reverse: bool) -> Iterator[tuple[str, list[int]]]:
+    """(compression, weights kept in each tensor) for compressions 2^x, as far as any are left.
+
+    One scoring ranks the weights once for all, so each selection is made among the last.
+    """
+    if reverse:
+        scores = {name: -S for name, S in scores.items()}
+    masks = {name: torch.ones_like(S, dtype=torch.bool) for name, S in scores.items()}
+    compression, N = 1, size(masks)
+    while compression <= N / len(masks):
+        masks = keep_top(scores, masks, target(N, compression))
+        yield str(compression), [int(mask.sum()) for mask in masks.values()]
+        compression *= 2
+
+
+def scoring_images(
+    config: RunConfig, progress: Progress
+) -> tuple[list[tuple[Tensor, Tensor]], str]:
+    """Batches of 10 x classes training images at the network's size, and a description.
+
+    Of `config.dataset` where it is on disk, else of a substitute, whose few labels are taken
+    as the first of the network's.
+    """
+    name = next(n for n in (config.dataset, *SUBSTITUTES) if _is_here(n, config))
+    shape, dataset = probe_shape(config), known(name)
+    train, test = load(name, Path(config.data_dir), counter(progress, "reading images"))
+    chosen = subset(train, 10 * dataset.classes, seed_of(config.seed, SUBSET))
+    task = Task(train, test, dataset, shape[0])
+    batches = [
+        (_resized(inputs, shape), labels)
+        for inputs, labels in plain_batches(chosen, task, SCORING_BATCH.get(config.dataset, 256))
+    ]
+    resized = f" resized to {shape[1]} px" if dataset.shape[1:] != shape[1:] else ""
+    return batches, f"{len(chosen.labels)} images of {name}{resized}"
+
+
+def _is_here(name: str, config: RunConfig) -> bool:
+    try:
+        locate(name, Path(config.data_dir))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _resized(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Bilinear, to the network's height and width."""
+    if images.shape[1:] == shape:
+        return images
+    return F.interpolate(images, shape[1:], mode="bilinear", antialias=True)
+
+
+def images_note(config: RunConfig) -> str:
+    """What SNIP and GraSP looked at, for a caption; empty where they were not computed."""
+    found = {p: cells.load(path(config, p)) for p in PRUNERS if p in READS_DATA}
+    seen = {style.LOOKS[pruner].label: cell["images"] for pruner, cell in found.items() if cell}
+    if not seen:
+        return ""
+    return f"{' and '.join(seen)} scored on {' and '.join(dict.fromkeys(seen.values()))}."

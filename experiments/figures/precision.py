@@ -1,0 +1,159 @@
+"""Why scores are float64: in float32 the masks depend on the convolution kernel. (Ours.)
+
+Two masks of SynFlow are compared after each step by their IoU: weights that both keep / weights
+that either keeps.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from experiments.config import RunConfig
+from experiments.figures import cells, style
+from experiments.progress import Progress
+from experiments.run import initial_model, probe_shape
+from prune import Probe
+from prune.flow import Positive, magnitudes, synaptic_flow
+from prune.masks import Masks, Scores, dense_masks, keep_top, size
+from prune.schedules import exponential
+from prune.scoring import device_of, gradients, leaves, output, undisturbed, values
+
+NETWORKS = (("mlp", "digits"), ("vgg11", "cifar10"), ("vgg16", "cifar100"), ("resnet18", "cifar10"))
+COMPRESSION, STEPS = 100, 100
+CAPTION = (
+    "Agreement (IoU) of SynFlow masks on the way to compression 100 in 100 steps, from the same "
+    "initial weights. Kernels: torch's convolution, and a matrix product of unfolded images."
+)
+
+
+class Unfolded(TorchFunctionMode):
+    """Another convolution kernel: the same products, added in another order."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is F.conv2d:
+            return _unfolded_conv2d(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _unfolded_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
+    columns = F.unfold(x, weight.shape[2:], dilation, padding, stride)  # (n, C k k, positions)
+    y = weight.flatten(1) @ columns  # (n, C', positions)
+    side = round(y.shape[2] ** 0.5)
+    return y.view(*y.shape[:2], side, side) + (0 if bias is None else bias[:, None, None])
+
+
+def _plain(model: nn.Module, masks: Masks, probe: Probe, kernel=nullcontext) -> Scores:
+    """SynFlow as it is commonly written: one backward pass of autograd."""
+    with undisturbed(model), kernel(), Positive():
+        theta = leaves(magnitudes(values(model, masks, probe.dtype)), masks)
+        ones = torch.ones(1, *probe.input_shape, dtype=probe.dtype, device=device_of(model))
+        R = sum(y.sum() for y in output(model, theta, ones))
+        grads = gradients(R, theta, masks)
+    return {name: grads[name] * theta[name].detach() for name in masks}
+
+
+def _unfolded(model: nn.Module, masks: Masks, probe: Probe) -> Scores:
+    return _plain(model, masks, probe, Unfolded)
+
+
+def _ours(model: nn.Module, masks: Masks, probe: Probe) -> Scores:
+    return synaptic_flow(model, masks, probe).scores
+
+
+WAYS: dict[str, tuple[Callable[[nn.Module, Masks, Probe], Scores], torch.dtype]] = {
+    "float64": (_plain, torch.float64),
+    "float64, other kernel": (_unfolded, torch.float64),
+    "float64, prune.synaptic_flow": (_ours, torch.float64),
+    "float32": (_plain, torch.float32),
+    "float32, other kernel": (_unfolded, torch.float32),
+}
+PAIRS = (
+    ("float64", "float64, prune.synaptic_flow"),
+    ("float64", "float64, other kernel"),
+    ("float32", "float64"),
+    ("float32", "float32, other kernel"),
+)
+LOOKS = (
+    ("float64: two implementations", "#111111", "o", "-"),
+    ("float64: two kernels", "#56b4e9", "s", "--"),
+    ("float32 and float64", "#e69f00", "^", "-."),
+    ("float32: two kernels", style.SYNFLOW, "D", "-"),
+)
+
+
+def path(config: RunConfig) -> Path:
+    """The file of a network's cell."""
+    return cells.folder(config) / f"precision-{COMPRESSION}-steps{STEPS}.json"
+
+
+def compute(configs: Sequence[RunConfig], progress: Progress, full: bool = False) -> None:
+    """Prune each network in all ways side by side, and save how they agree; skips saved cells."""
+    missing = [config for config in configs if not path(config).exists()]
+    progress.begin("synflow steps", STEPS * len(missing))
+    for config in missing:
+        steps = []
+        for row in agreement(initial_model(config), probe_shape(config), STEPS):
+            steps.append(row)
+            progress.tick()
+        cells.save(path(config), {"model": config.model, "dataset": config.dataset, "iou": steps})
+
+
+def agreement(model: nn.Module, shape: tuple[int, ...], steps: int) -> Iterator[list[float]]:
+    """After each step, the IoU of each pair in PAIRS."""
+    masks = {way: dense_masks(model) for way in WAYS}
+    N = size(masks["float64"])
+    for step in range(1, steps + 1):
+        keep = exponential(N, COMPRESSION, step, steps)
+        for way, (score, dtype) in WAYS.items():
+            scores = score(model, masks[way], Probe(shape, dtype=dtype))
+            masks[way] = keep_top(scores, masks[way], keep)
+        yield [iou(masks[a], masks[b]) for a, b in PAIRS]
+
+
+def iou(a: Masks, b: Masks) -> float:
+    """Weights that both keep / weights that either keeps."""
+    both = sum(int((a[name] & b[name]).sum()) for name in a)
+    return both / sum(int((a[name] | b[name]).sum()) for name in a)
+
+
+def draw(configs: Sequence[RunConfig]) -> style.Drawing:
+    """Draw the networks that are computed.
+
+    Raises:
+        FileNotFoundError: If none is.
+    """
+    found = {config: cell for config in configs if (cell := cells.load(path(config)))}
+    if not found:
+        raise cells.nothing(configs[0], "precision")
+    figure, axes = style.panels(1, len(found), (2.6, 2.4), CAPTION, sharey=True)
+    for axis, (config, cell) in zip(axes, found.items()):
+        for (label, color, marker, line), curve in zip(LOOKS, zip(*cell["iou"])):
+            axis.plot(range(1, len(curve) + 1), curve, line, color=color, marker=marker, ms=4,
+                      mew=0, markevery=(len(curve) // 10, len(curve) // 5), lw=1.4,
+                      label=label)  # fmt: skip
+        width = f" (width {config.width:g})" if config.width != 1 else ""
+        style.title(axis, f"{config.model}{width}, {config.dataset}")
+        style.labels(axis, x="step")
+    style.labels(axes[0], y="IoU of the masks")
+    style.legend_above(figure, axes)
+    return style.Drawing(figure, list(_rows(found)), list(_notes(found)))
+
+
+def _rows(found: dict[RunConfig, dict]) -> Iterator[dict]:
+    for config, cell in found.items():
+        for step, agreements in enumerate(cell["iou"], 1):
+            row = {"model": config.model, "dataset": config.dataset, "width": config.width}
+            named = zip((label for label, *_ in LOOKS), agreements)
+            yield row | {"seed": config.seed, "step": step} | dict(named)
+
+
+def _notes(found: dict[RunConfig, dict]) -> Iterator[str]:
+    for config, cell in found.items():
+        pairs = zip((label for label, *_ in LOOKS), cell["iou"][-1])
+        ends = ", ".join(f"{label} {value:.4f}" for label, value in pairs)
+        yield f"{config.model} on {config.dataset}, IoU after the last step: {ends}"

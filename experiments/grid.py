@@ -1,0 +1,72 @@
+"""Which runs a sweep is made of."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+from experiments.config import RunConfig, resolve
+
+PAPER_COMPRESSIONS = tuple(10 ** (k / 4) for k in range(13))  # 10^0, 10^0.25, ..., 10^3 (Sec. 7)
+AXES = ("seed", "dataset", "model", "compression", "pruner", "ablate")  # the first varies slowest
+PRUNERS_OPTIONS = ("steps", "schedule", "scope", "ablate")  # of no effect where all is kept
+DENSE = {"compression": 1, "pruner": "magnitude"}
+
+
+def grid(axes: Mapping[str, Sequence], given: Mapping[str, object]) -> list[RunConfig]:
+    """Every combination of the axes, each run once; the dense network once for all pruners.
+
+    An option applies where it means something: `schedule` to pruners that take several steps.
+
+    Args:
+        axes: Names in AXES -> values.
+        given: The options that all runs share, None where not given.
+
+    Raises:
+        ValueError: If an option is wrong, or does nothing in all of the grid.
+    """
+    configs = []
+    for values in product(*(axes[name] for name in AXES)):
+        configs.append(_point(dict(given) | dict(zip(AXES, values))))
+    configs = list(dict.fromkeys(configs))
+    for name in ("steps", "schedule", "scope"):
+        if given.get(name) is not None and all(getattr(c, name) != given[name] for c in configs):
+            raise ValueError(f"--{name} {given[name]} does nothing in this sweep")
+    return configs
+
+
+def _point(options: dict[str, object]) -> RunConfig:
+    if options["compression"] == 1:
+        return resolve({k: v for k, v in options.items() if k not in PRUNERS_OPTIONS} | DENSE)
+    one_step = options["pruner"] != "synflow" and options.get("steps") in (None, 1)
+    if one_step and options.get("schedule") != "certified":
+        options |= {"schedule": None}
+    return resolve(options)
+
+
+def shard(configs: Sequence[RunConfig], part: int, parts: int) -> list[RunConfig]:
+    """Part 1, 2, ..., `parts` of the runs, dealt like cards; together the parts are all.
+
+    Raises:
+        ValueError: If there is no such part.
+    """
+    if not 1 <= part <= parts:
+        raise ValueError(f"--shard {part}/{parts}: the first number must be 1 to the second")
+    return list(configs[part - 1 :: parts])
+
+
+def series_name(config: Mapping[str, object]) -> str:
+    """The curve that a run (its configuration by name) is a point of.
+
+    That is its pruner, and what sets it apart from that pruner as the paper uses it. A run of
+    compression 1 is "dense", a point of all curves.
+    """
+    if config["compression"] == 1:
+        return "dense"
+    if cycles := config.get("cycles"):
+        rewound = "" if config.get("rewind", True) else ", not rewound"
+        return f"imp, {cycles} cycle{'s' * (cycles > 1)}{rewound}"
+    usual = {"schedule": "exponential", "scope": "global", "score_dtype": "float64", "ablate": None}
+    usual["steps"] = 100 if config["pruner"] == "synflow" else 1
+    if config["schedule"] == "certified":
+        usual["steps"] = None
+    parts = [config["pruner"], *(config.get(k) for k, v in usual.items() if config.get(k, v) != v)]
+    return " ".join(f"{part} steps" if isinstance(part, int) else str(part) for part in parts)

@@ -1,0 +1,138 @@
+"""A sweep: what is to do, doing it with a crew, and what came out."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
+
+from experiments import results
+from experiments.config import RunConfig
+from experiments.cost import START, Clock
+from experiments.crew import Outcome, work
+from experiments.grid import series_name
+from experiments.progress import Progress
+
+
+def state(config: RunConfig) -> str:
+    """ "finished", "failed", "started" or "to do", by what is on disk."""
+    directory = config.directory
+    try:
+        results.read_result(directory / results.RESULT)
+        return "finished"
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        return "failed"
+    if (directory / results.FAILURE).exists():
+        return "failed"
+    started = any((directory / name).exists() for name in (results.MASKS, results.CHECKPOINT))
+    return "started" if started else "to do"
+
+
+def plan(configs: Sequence[RunConfig], jobs: int) -> list[dict]:
+    """One row per run: its directory's name, its state, and an estimate of its seconds.
+
+    The seconds are those of the run itself while `jobs` of them share the machine; a finished
+    run's are what it took.
+    """
+    clock = _clock(configs, jobs)
+    rows = []
+    for config in configs:
+        seconds = _taken(config) if state(config) == "finished" else clock.seconds(config)
+        rows.append({"run": config.directory.name, "state": state(config), "seconds": seconds})
+    return rows
+
+
+def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[Outcome]:
+    """Do all runs that are not finished, `jobs` at a time, and go on with those that were begun.
+
+    A run that fails leaves `failure.txt` in its directory and is tried again by the next call.
+
+    Returns:
+        What became of the runs that this call did.
+    """
+    todo = [config for config in configs if state(config) != "finished"]
+    clock = _clock(configs, jobs)
+    progress.note(f"{len(todo)} of {len(configs)} runs to do, {_left(clock, todo, jobs)}")
+    if not todo:
+        return []
+    progress.begin("sweep", len(todo))
+    outcomes = []
+    for outcome in work(todo, jobs):
+        outcomes.append(outcome)
+        _write_down(outcome)
+        todo.remove(outcome.config)
+        if outcome.state == "finished":
+            clock.learn(outcome.config, _taken(outcome.config))
+        progress.note(f"{_sentence(outcome)}; {len(todo)} to do, {_left(clock, todo, jobs)}")
+        progress.tick()
+    return outcomes
+
+
+def _clock(configs: Sequence[RunConfig], jobs: int) -> Clock:
+    """A clock that has learned from the finished runs."""
+    clock = Clock(jobs)
+    for config in configs:
+        if state(config) == "finished":
+            clock.learn(config, _taken(config))
+    return clock
+
+
+def _taken(config: RunConfig) -> float:
+    seconds = results.read_result(config.directory / results.RESULT)["seconds"]
+    return START + sum(seconds.values())
+
+
+def _left(clock: Clock, todo: Sequence[RunConfig], jobs: int) -> str:
+    seconds = sum(clock.seconds(config) for config in todo) / jobs
+    return f"about {timedelta(seconds=round(seconds))} left"
+
+
+def _write_down(outcome: Outcome) -> None:
+    """Leave, or take away, the record of a failure."""
+    file = outcome.config.directory / results.FAILURE
+    try:
+        if outcome.state == "failed":
+            file.parent.mkdir(parents=True, exist_ok=True)
+            results.write_text(file, outcome.reason + "\n")
+        elif outcome.state == "finished":
+            file.unlink(missing_ok=True)
+    except OSError:
+        pass  # a full or read-only disk may be why the run failed; the others still go on
+
+
+def _sentence(outcome: Outcome) -> str:
+    name = outcome.config.directory.name
+    if outcome.state != "finished":
+        return f"{name} {outcome.state}: {outcome.reason}"
+    result = results.read_result(outcome.config.directory / results.RESULT)
+    top1 = f", top-1 {result['final']['top1']:.2f} %" if result["final"] else ""
+    return f"{name} finished in {timedelta(seconds=round(_taken(outcome.config)))}{top1}"
+
+
+def summary(configs: Sequence[RunConfig]) -> list[dict]:
+    """One row per dataset, model, pruner, ablation and compression: what its seeds came to.
+
+    `top1` is the final accuracy: mean, least and largest; None where nothing was trained.
+    """
+    groups: dict[tuple, list[RunConfig]] = {}
+    for config in configs:
+        key = (config.dataset, config.model, series_name(asdict(config)), config.compression)
+        groups.setdefault(key, []).append(config)
+    return [
+        dict(zip(("dataset", "model", "pruner", "compression"), key)) | _row(group)
+        for key, group in sorted(groups.items())
+    ]
+
+
+def _row(configs: Sequence[RunConfig]) -> dict:
+    done = [c for c in configs if state(c) == "finished"]
+    found = [results.read_result(c.directory / results.RESULT) for c in done]
+    top1 = [result["final"]["top1"] for result in found if result["final"]]
+    return {
+        "seeds": f"{len(found)}/{len(configs)}",
+        "top1": sum(top1) / len(top1) if top1 else None,
+        "least": min(top1, default=None),
+        "largest": max(top1, default=None),
+        "connected": sum(result["connected"] for result in found),
+        "empty_tensors": max((len(result["empty_tensors"]) for result in found), default=None),
+    }
