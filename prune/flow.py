@@ -121,6 +121,7 @@ def _smallest(probe: Probe) -> float:
     return torch.finfo(probe.dtype).tiny ** 0.65
 
 
+@torch.inference_mode(False)  # what is made here must be differentiable
 def synaptic_flow(model: nn.Module, masks: Masks, probe: Probe) -> Flow:
     """Score each weight by the synaptic flow that passes through it.
 
@@ -142,27 +143,21 @@ def synaptic_flow(model: nn.Module, masks: Masks, probe: Probe) -> Flow:
     """
     weights = prunable(model)
     matrices = {name: matrix_of(weights[name], m, probe.dtype) for name, m in masks.items()}
-    R, gradients = flow_gradients(model, matrices, surroundings(model, masks, probe), probe)
+    R, gradients = flow_gradients(model, matrices, probe)
     scores = {n: gradients[n].rows(slice(None)).mul_(m.theta) for n, m in matrices.items()}
     return Flow(R, {name: spread(matrices[name], S) for name, S in scores.items()})
 
 
-def surroundings(model: nn.Module, names: Container[str], probe: Probe) -> Tensors:
-    """|theta| of all parameters and buffers but those named."""
-    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
-    others = {n: t.detach() for n, t in tensors.items() if n not in names}
-    return magnitudes({n: t.to(probe.dtype) for n, t in others.items() if t.is_floating_point()})
-
-
 def flow_gradients(
-    model: nn.Module, matrices: Mapping[str, Matrix], others: Tensors, probe: Probe
+    model: nn.Module, matrices: Mapping[str, Matrix], probe: Probe
 ) -> tuple[float, dict[str, Gradient]]:
-    """R and dR/dtheta of each matrix, from one pass; `others` are the model's `surroundings`."""
-    tensors = others | {name: _given(matrix) for name, matrix in matrices.items()}
+    """R (Eq. 5) and dR/dtheta of each matrix, from one pass; see `synaptic_flow`."""
 
     def run(small: bool) -> tuple[Tensor, Products]:
+        given = {name: _given(matrix) for name, matrix in matrices.items()}
+        tensors = given | _surroundings(model, matrices, probe)
         ones = _ones(model, probe)
-        with Products(tensors, matrices) as products, Positive(), Plateaus() as plateaus:
+        with Products(given, matrices) as products, Positive(), Plateaus() as plateaus:
             x = plateaus.hold(ones) if small else ones
             return _total(output(model, tensors, x)), products
 
@@ -174,6 +169,13 @@ def flow_gradients(
             masks = {name: full_mask(matrix) for name, matrix in matrices.items()}
             _refuse_range(model, masks, probe, R.item())
         return R.item(), products.gradients(R)
+
+
+def _surroundings(model: nn.Module, weights: Container[str], probe: Probe) -> Tensors:
+    """|theta| of all parameters and buffers other than `weights`; copies, as in `values`."""
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    floating = {n: t for n, t in tensors.items() if n not in weights and t.is_floating_point()}
+    return magnitudes({n: t.detach().to(probe.dtype) for n, t in floating.items()})
 
 
 def _given(matrix: Matrix) -> Tensor:

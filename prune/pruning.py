@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from prune.flow import flow_at_ends, flow_gradients, scored, surroundings
+from prune.flow import flow_at_ends, flow_gradients, scored
 from prune.masks import dense_masks, prunable
 from prune.matrices import Matrix, cut_down, full_mask, matrix_of, without
 from prune.schedules import SCHEDULES, target
@@ -53,6 +53,7 @@ Rank = Callable[[Matrices], Ranking]
 Round = tuple[Ranking, Found, Matrices]  # what was known, what was pruned, what is left
 
 
+@torch.inference_mode(False)  # as in `synaptic_flow`
 def prune(
     model: nn.Module,
     score: str | Score,
@@ -113,10 +114,9 @@ def prune(
 
 def _by_flow(model: nn.Module, probe: Probe) -> Rank:
     """SynFlow's scores, formed only where the selection looks at them."""
-    others = surroundings(model, prunable(model), probe)
 
     def rank(matrices: Matrices) -> Ranking:
-        R, gradients = flow_gradients(model, matrices, others, probe)
+        R, gradients = flow_gradients(model, matrices, probe)
         return Ranking(
             R,
             {name: scored(matrix, gradients[name]) for name, matrix in matrices.items()},
