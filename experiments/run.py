@@ -130,7 +130,7 @@ def _prune(
         if config.ablate == "shuffle":  # Theorem 4 says nothing of the masks that it leaves
             row["prune_cut_ratio"] = None
         rows.append(row)
-        last[0], clock[0] = step.scores, now
+        last[0], clock[0] = step, now
         progress.tick()
 
     progress.begin(f"pruning to 1/{config.compression:g}", config.steps)
@@ -147,7 +147,8 @@ def _prune(
     )
     if config.ablate == "shuffle":
         masks = shuffled(masks, torch.Generator().manual_seed(seed_of(config.seed, SHUFFLE)))
-    return masks, rows, last[0]
+    scores = last[0].scores if last[0] else None  # one scoring more; certified may take no step
+    return masks, rows, scores
 
 
 def _score(config: RunConfig) -> str | Score:
