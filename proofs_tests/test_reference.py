@@ -3,6 +3,7 @@
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise, product
+from math import ceil
 
 import numpy as np
 import pytest
@@ -303,6 +304,14 @@ def test_equations_9_and_10_compare_single_scores_with_fuller_layers():
     assert equations_9_and_10((two, two)) == equations_9_and_10((one, one)) == []
 
 
+@given(networks(nonzero_ints, max_width=3), st.fractions(0, 1))
+def test_certified_ends_at_its_goal(mlp, share):
+    """ceil(N / rho) weights are left, not fewer, though Theorem 4 would allow it (App. 11)."""
+    N, L = kept(all_kept(mlp)), len(mlp.weights)
+    goal = ceil(L + share * (N - L))
+    assert [N, *(kept(m) for m in certified(mlp, Fraction(N, goal)))][-1] == goal
+
+
 def test_certified_says_where_it_stops():
     """Theorem 4 lets nobody remove the last path."""
     mlp = Mlp((np.array([[1], [1]]), np.array([[1, 1]])))
@@ -338,6 +347,22 @@ def test_hessian_product_is_the_derivative_of_the_gradient(case, data):
 
     found = extras.hessian_product(mlp, (x, targets), V, loss)
     assert (flat(found) == derivative(gradient, SMALL)).all()
+
+
+def test_hessian_product_of_the_cross_entropy():
+    """The same for the loss that GraSP uses; a tolerance, since exp and differences round."""
+    rng = np.random.default_rng(0)
+    weights, V = (
+        tuple(rng.normal(size=shape) for shape in [(4, 3), (3, 4)]) for _ in ("weights", "V")
+    )
+    batch = rng.normal(size=(5, 3)), np.array([0, 1, 2, 1, 0])
+
+    def gradient(h):
+        net = Mlp(tuple(W + h * v for W, v in zip(weights, V)), identity)
+        return flat(loss_gradient(net, [batch], cross_entropy_gradient))
+
+    found = extras.hessian_product(Mlp(weights, identity), batch, V, extras.cross_entropy)
+    np.testing.assert_allclose(flat(found), derivative(gradient, 1e-3), rtol=1e-7)
 
 
 @given(cases(small_fractions, max_depth=3, max_width=3))
