@@ -18,6 +18,7 @@ MODEL_HELP = (
 DATASET_HELP = "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagenet."
 PRUNER_HELP = "random, magnitude, snip, grasp, synflow, skeletonization or taylor-fo."
 FOLDER = click.Path(file_okay=False)
+FIRST_RANK = os.environ.get("RANK", "0") == "0" or "TORCHELASTIC_RUN_ID" not in os.environ
 OPTIONS = {
     "model": {"help": MODEL_HELP + "  [mlp]"},
     "dataset": {"help": DATASET_HELP + "  [digits]"},
@@ -32,7 +33,7 @@ OPTIONS = {
     "init": {"help": "Initial weights: paper or published.  [paper]"},
     "device": {"help": "auto, cpu, cuda or cuda:N.  [auto]"},
     "score-dtype": {"help": "float64 or float32.  [float64]"},
-    "recipe": {"help": "Training hyperparameters: paper.  [paper]"},
+    "recipe": {"help": "Training hyperparameters: paper or published.  [paper]"},
     "epochs": {"type": int, "help": "0 prunes, saves and stops.  [recipe]"},
     "batch-size": {"type": int, "help": "[recipe]"},
     "lr": {"type": float, "help": "Learning rate.  [recipe]"},
@@ -44,12 +45,21 @@ OPTIONS = {
         "default": None,
         "help": "Also write weights.csv: mean squared weights per layer and epoch.",
     },
+    "precision": {"help": "float32 or bfloat16.  [bfloat16 where the device has it, else float32]"},
+    "compile": {"is_flag": True, "default": None, "help": "Train with torch.compile."},
+    "workers": {"type": int, "help": "Processes that decode imagenet's images.  [all cores]"},
+    "cycles": {"type": click.IntRange(1), "default": 3, "show_default": True},
+    "rewind/--no-rewind": {
+        "default": None,
+        "help": "Survivors get their initial weights back, or keep what they have.  [rewind]",
+    },
     "data-dir": {"type": FOLDER, "default": "data", "show_default": True},
     "results": {"type": FOLDER, "default": "results", "show_default": True},
 }
 NETWORK = ("model", "dataset", "seed", "width", "init", "device", "score-dtype")
 PRUNING = ("pruner", "compression", "steps", "schedule", "scope", "ablate")
 TRAINING = ("recipe", "epochs", "batch-size", "lr", "lr-drops", "drop-factor", "weight-decay")
+SPEED = ("precision", "compile", "workers")
 PLACES = ("data-dir", "results")
 SWEPT = ("model", "dataset", "pruner", "compression", "seed", "ablate")  # lists in a sweep
 
@@ -66,7 +76,10 @@ def options(*names: str):
 
 
 class Sentences(click.Group):
-    """Every failure becomes one sentence on stderr, also click's own; SYNFLOW_DEBUG shows all."""
+    """Every failure becomes one sentence on stderr, also click's own; SYNFLOW_DEBUG shows all.
+
+    Under torchrun one rank says it: the first, or the first to fail if the others run on.
+    """
 
     def main(self, *args, **extra):
         try:
@@ -80,8 +93,15 @@ class Sentences(click.Group):
                 raise
             text, code = _sentence(error), 1
         is_help = "\n" in text  # of a group that was given no command
-        click.echo(text if is_help else f"Error: {text}", err=True)
+        if _tells():
+            click.echo(text if is_help else f"Error: {text}", err=True)
         sys.exit(code)
+
+
+def _tells() -> bool:
+    """Whether this process says what went wrong, and no other rank does."""
+    ranks = sys.modules.get("train.ranks")
+    return ranks.tells() if ranks else FIRST_RANK
 
 
 def _sentence(error: Exception) -> str:
@@ -116,14 +136,24 @@ class Bar:
             self.bar.render_finish()
 
 
+def _bar():
+    """Progress is shown by the first rank."""
+    from experiments.progress import Silent
+
+    return Bar() if FIRST_RANK else Silent()
+
+
 @click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"]})
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Prune neural networks at initialisation: SynFlow and what it is compared with."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and ctx.invoked_subcommand not in ("run", "imp"):
+        raise click.UsageError("torchrun is for run and imp; call this command without it")
     sys.path.insert(0, os.getcwd())  # for package.module:factory
 
 
 @main.command()
-@options(*NETWORK, *PRUNING, *TRAINING, "record-weights", *PLACES)
+@options(*NETWORK, *PRUNING, *TRAINING, "record-weights", *SPEED, *PLACES)
 def run(**given) -> None:
     """One experiment: build, prune at initialisation, train, evaluate, save.
 
@@ -133,7 +163,7 @@ def run(**given) -> None:
     from experiments.run import run as run_experiment
 
     config = _config(given)
-    with contextlib.closing(Bar()) as bar:
+    with contextlib.closing(_bar()) as bar:
         path = run_experiment(config, bar)
     _show_result(path)
 
@@ -158,7 +188,7 @@ def _listed(kind: type):
 @click.option("--seeds", help="[0,1,2]", **_listed(int))
 @click.option("--ablates", help="none, shuffle, reinit or invert.  [none]", **_listed(str))
 @options(*(name for name in (*NETWORK, *PRUNING) if name not in SWEPT))
-@options(*TRAINING, "record-weights", *PLACES)
+@options(*TRAINING, "record-weights", *SPEED, *PLACES)
 @click.option("--jobs", default=1, show_default=True, help="Processes; they share the threads.")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts, for job arrays.")
 @click.option("--dry-run", is_flag=True, help="List the runs and what they will cost.")
@@ -241,6 +271,67 @@ def _range(row: dict) -> str:
 
 def _duration(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
+
+
+@main.command()
+@options(*[name for name in NETWORK if name != "score-dtype"], "compression")
+@options("cycles", "rewind/--no-rewind", *TRAINING, *SPEED, *PLACES)
+def imp(**given) -> None:
+    """Iterative magnitude pruning: train, prune, rewind, repeat; then a final training.
+
+    After cycle k of n, ceil(N rho^(-k/n)) weights are left. Finished cycles are not repeated,
+    an interrupted one goes on. The last line on stdout is `result: PATH`.
+    """
+    from experiments.imp import imp as run_cycles
+
+    config = _config(given)
+    with contextlib.closing(_bar()) as bar:
+        path = run_cycles(config, bar)
+    _show_result(path)
+
+
+@main.command()
+@options("device")
+@click.option("--published", is_flag=True, help="Settle how the published runs were trained.")
+@options(*PLACES)
+@click.pass_context
+def selfcheck(ctx: click.Context, device: str, published: bool, data_dir, results) -> None:
+    """The evidence that training and pruning are right on this machine and device.
+
+    With --published: VGG-16 on CIFAR-100, dense, for 20 epochs with either recipe, beside the
+    published losses. That takes minutes on a GPU and days on a CPU.
+    """
+    from experiments.config import device_named
+
+    device = _usage(device_named, device or "auto")
+    if published:
+        _show_published(device, data_dir, results)
+    elif not _all_pass(device):
+        ctx.exit(1)
+
+
+def _all_pass(device: str) -> bool:
+    """Make the checks and print a report to paste."""
+    from experiments.selfcheck import machine, selfcheck
+
+    click.echo(f"selfcheck on {machine(device)}\n")
+    verdicts = []
+    for name, verdict, seconds, detail in selfcheck(device):
+        click.echo(f"{verdict}  {name:14} {seconds:6.1f} s  {detail}")
+        verdicts.append(verdict)
+    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in ("PASS", "FAIL", "SKIP"))
+    click.echo(f"\n{counts}")
+    return "FAIL" not in verdicts
+
+
+def _show_published(device: str, data_dir: str, results: str) -> None:
+    from experiments.selfcheck import PUBLISHED_LOSS, published
+
+    with contextlib.closing(_bar()) as bar:
+        losses = published(device, data_dir, results, bar)
+    click.echo("train loss    " + "".join(f"{f'epoch {e}':>10}" for e in PUBLISHED_LOSS))
+    for name, row in {**losses, "as published": PUBLISHED_LOSS}.items():
+        click.echo(f"{name:14}" + "".join(f"{row[e]:10.3f}" for e in PUBLISHED_LOSS))
 
 
 @main.command("inspect")
@@ -360,6 +451,8 @@ def data_verify(name: str, data_dir: str) -> None:
 def _show_result(path: Path) -> None:
     from experiments.results import read_result
 
+    if not FIRST_RANK:
+        return
     result = read_result(path)
     state = "connected" if result["connected"] else "NOT connected (layer-collapse)"
     click.echo(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from math import inf
 from pathlib import Path
@@ -16,10 +16,11 @@ from prune.scores import READS_DATA, SCORES
 from train.data import known
 from train.initial import INITS
 from train.models import MODELS, build, check_name, input_shape
+from train.prepared import PRECISIONS, best_precision
 from train.recipes import RECIPES, Recipe
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
-ELSEWHERE = ("data_dir", "results")  # where things are, not what they are
+ELSEWHERE = ("data_dir", "results", "workers")  # where and how, without a trace in the result
 TRAINING = ("batch_size", "lr", "lr_drops", "drop_factor", "weight_decay")
 ABLATIONS = ("shuffle", "reinit", "invert")
 
@@ -49,14 +50,19 @@ class RunConfig:
     drop_factor: float = 0.1
     weight_decay: float = 0.0
     record_weights: bool = False
+    precision: str = "float32"
+    compile: bool = False
+    cycles: int = 0  # of iterative magnitude pruning; 0 prunes at initialisation
+    rewind: bool = True
+    workers: int | None = None
     data_dir: str = "data"
     results: str = "results"
 
     @property
     def training(self) -> Recipe:
-        """The hyperparameters, with the recipe's momentum."""
-        chosen = (self.epochs, *(getattr(self, name) for name in TRAINING))
-        return Recipe(*chosen, momentum=RECIPES[self.recipe](self.model, self.dataset).momentum)
+        """The recipe, with the hyperparameters of this run."""
+        chosen = {name: getattr(self, name) for name in ("epochs", *TRAINING)}
+        return replace(RECIPES[self.recipe](self.model, self.dataset), **chosen)
 
     @property
     def reads_data(self) -> bool:
@@ -70,12 +76,17 @@ class RunConfig:
 
     @property
     def directory(self) -> Path:
-        """Where the run is kept: readable, and one for each configuration."""
-        device = torch.device(self.device).type  # cuda:1 is as good as cuda:0
-        text = json.dumps(self.decisive | {"device": device}, sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        """Where the run is kept: readable, and one for each configuration.
+
+        What has its default value has no part in the name, so a new option renames no old run.
+        """
+        default = asdict(RunConfig())
+        chosen = {name: v for name, v in self.decisive.items() if v != default[name]}
+        chosen["device"] = torch.device(self.device).type  # cuda:1 is as good as cuda:0
+        digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
         model = self.model.replace(":", "-").replace("/", "-")
-        name = f"{model}-{self.dataset}-{self.pruner}-{self.compression:g}-seed{self.seed}-{digest}"
+        pruner = f"imp{self.cycles}" if self.cycles else self.pruner
+        name = f"{model}-{self.dataset}-{pruner}-{self.compression:g}-seed{self.seed}-{digest}"
         return Path(self.results).absolute() / name
 
 
@@ -89,6 +100,8 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
         ValueError: With one sentence that names the option, what was given and what is allowed.
     """
     given = {name: value for name, value in given.items() if value is not None}
+    if given.get("cycles"):
+        given |= {"pruner": "magnitude", "steps": given["cycles"]}
     default = RunConfig()
     model, dataset = (given.get(n, getattr(default, n)) for n in ("model", "dataset"))
     check_name(model)
@@ -100,10 +113,14 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
     filled = {name: getattr(recipe, name) for name in ("epochs", *TRAINING)}
     if given.get("schedule") != "certified":
         filled["steps"] = 100 if pruner == "synflow" else 1
-    config = RunConfig(**filled | given | {"device": _device(given.get("device", "auto"))})
+    device = device_named(given.get("device", "auto"))
+    filled["precision"] = best_precision(device)
+    config = RunConfig(**filled | given | {"device": device})
     _check_pruning(config, given)
     _check_ablation(config)
     _check_training(config, given)
+    _check_speed(config, given)
+    _check_cycles(config, given)
     _check_model(config, given)
     return config
 
@@ -169,6 +186,25 @@ def _check_training(config: RunConfig, given: Mapping[str, object]) -> None:
         raise ValueError(f"--drop-factor does nothing: no drop comes in {config.epochs} epochs")
 
 
+def _check_speed(config: RunConfig, given: Mapping[str, object]) -> None:
+    _one_of("precision", config.precision, PRECISIONS)
+    if idle := [f"--{name}" for name in ("precision", "compile") if name in given]:
+        if config.epochs == 0:
+            raise ValueError(f"{', '.join(idle)} does nothing with --epochs 0")
+    if config.workers is not None:
+        _at_least("workers", config.workers, 0)
+        if config.dataset != "imagenet" or not config.reads_data:
+            raise ValueError("--workers does nothing: only the images of imagenet are decoded")
+
+
+def _check_cycles(config: RunConfig, given: Mapping[str, object]) -> None:
+    _at_least("cycles", config.cycles, 0)
+    if config.cycles and config.epochs == 0:
+        raise ValueError("--cycles does nothing with --epochs 0: pruning in cycles needs training")
+    if not config.cycles and "rewind" in given:
+        raise ValueError("--rewind does nothing without --cycles")
+
+
 def _check_model(config: RunConfig, given: Mapping[str, object]) -> None:
     _one_of("init", config.init, INITS)
     if not 0 < config.width < inf:
@@ -191,7 +227,7 @@ def _prunable_size(model: str, dataset: str, width: float, init: str) -> int:
     return size(prunable(network))
 
 
-def _device(name: str) -> str:
+def device_named(name: str) -> str:
     """What "auto" means here; "cuda" is checked to exist."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

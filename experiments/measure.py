@@ -1,7 +1,9 @@
 """What is written down about a pruned network: per tensor, per step, and as a whole."""
 
+import hashlib
 from collections.abc import Mapping
 
+import numpy as np
 from torch import Tensor, nn
 
 from prune import Step, connected, prunable
@@ -69,3 +71,12 @@ def pruning_facts(
         "max_prune_cut_ratio": max(ratios, default=None),
         "steps": len(steps),
     }
+
+
+def fingerprint(masks: Masks) -> str:
+    """SHA-256 of names, shapes and bits, in their order: equal for equal masks on any device."""
+    digest = hashlib.sha256()
+    for name, mask in masks.items():
+        digest.update(f"{name} {tuple(mask.shape)}".encode())
+        digest.update(np.packbits(mask.cpu().numpy()).tobytes())
+    return digest.hexdigest()

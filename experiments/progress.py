@@ -26,6 +26,8 @@ class Silent:
 
     def note(self, text: str) -> None: ...
 
+    def close(self) -> None: ...
+
 
 def counter(progress: Progress, label: str) -> Callable[[int, int | None], None]:
     """A function for those who report (done, total); less done than before begins a new stage."""

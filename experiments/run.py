@@ -1,8 +1,10 @@
 """One experiment, top to bottom: data -> model -> scores -> masks -> training -> result."""
 
 import json
+import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,18 +13,24 @@ from torch import Tensor, nn
 
 from experiments import results
 from experiments.config import DTYPES, RunConfig
-from experiments.measure import layer_rows, pruning_facts, step_row, weight_rows
+from experiments.measure import fingerprint, layer_rows, pruning_facts, step_row, weight_rows
 from experiments.progress import Progress, Silent, counter
 from prune import SCORES, Probe, Step, apply, load_masks, prune, save_masks
 from prune.ablation import inverted, shuffled
+from prune.masks import Masks
 from prune.scores import READS_DATA, Score
-from train.batches import Task, plain_batches, seed_of, subset, task
+from train.batches import Task, plain_batches, subset, task
 from train.data import known, load, locate
 from train.loop import evaluate, train
 from train.models import MODELS, build, check_output, input_shape
+from train.prepared import prepared
+from train.ranks import check_same, joined, of_first, rank, ranks
+from train.seeds import seed_of
 
 SCORING_BATCH = {"tiny-imagenet": 64, "imagenet": 16}  # others: 256 (App. 12.1)
 WEIGHTS, RANDOM_SCORES, SUBSET, SHUFFLE, REINIT = 1, 2, 3, 4, 5  # what a seed is used for
+# (config, data, progress) -> the network with its masks, what is said of them, seconds it took
+Pruned = Callable[[RunConfig, Task | None, Progress], tuple[nn.Module, dict, float]]
 
 
 def run(config: RunConfig, progress: Progress | None = None) -> Path:
@@ -30,6 +38,7 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
 
     A finished run is not repeated, and pruning that is saved is not done again. Everything
     random comes from the seed, so equal configurations give equal files, timings aside.
+    Under torchrun all ranks call it; the first prunes and writes.
 
     Args:
         config: From `resolve`.
@@ -42,28 +51,49 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
         FileNotFoundError: If the data set is needed and not there; nothing is built.
         ValueError: If the model does not suit the data, or a file of the run is damaged.
         FloatingPointError: If scores or the training loss are not finite.
-        OSError: If the results folder cannot be written, or another process is at this run.
+        OSError: If the results folder cannot be written, another process is at this run, or
+            another rank fails.
     """
+    return experiment(config, progress, _pruned_at_initialisation)
+
+
+def experiment(config: RunConfig, progress: Progress | None, pruned: Pruned) -> Path:
+    """What `run` does, with `pruned` to make the network that is trained last."""
     progress = progress or Silent()
     path = config.directory / results.RESULT
-    if path.exists():
-        results.read_result(path)
-        return path
-    if config.reads_data:
-        locate(config.dataset, Path(config.data_dir))
-    with results.owned(config.directory):
-        model = initial_model(config)
-        data = _task(config, progress) if config.reads_data else None
-        masks, steps = _prune_or_load(config, model, data, progress)
-        facts = pruning_facts(model, masks, steps, probe_shape(config))
-        if config.ablate == "reinit":
-            model = initial_model(config, REINIT)
-        apply(model, masks)
-        accuracies, history = _train(config, model, data, progress)
-        seconds = {"prune": _seconds(steps), "train": _seconds(history)}
-        measured = {**facts, "score_dtype": config.score_dtype, **accuracies, "seconds": seconds}
-        results.write_result(path, config, measured)
+    with joined(config.device):
+        if of_first(path.exists):
+            results.read_result(path)
+            return path
+        if config.reads_data:
+            locate(config.dataset, Path(config.data_dir))
+        with results.owned(config.directory) if rank() == 0 else nullcontext():
+            data = _task(config, progress) if config.reads_data else None
+            model, facts, spent = pruned(config, data, progress)
+            accuracies, history = fit(config, config.directory, model, data, progress)
+            measured = {**facts, "score_dtype": config.score_dtype, **accuracies}
+            measured["seconds"] = {"prune": spent, "train": seconds_of(history)}
+            if rank() == 0:
+                results.write_result(path, config, measured)
     return path
+
+
+def _pruned_at_initialisation(
+    config: RunConfig, data: Task | None, progress: Progress
+) -> tuple[nn.Module, dict, float]:
+    model = initial_model(config)
+    masks, steps = of_first(lambda: _prune_or_load(config, model, data, progress))
+    facts = pruning_facts(model, masks, steps, probe_shape(config))
+    if config.ablate == "reinit":
+        model = initial_model(config, REINIT)
+    apply_everywhere(model, masks)
+    return model, facts, seconds_of(steps)
+
+
+def apply_everywhere(model: nn.Module, masks: Masks) -> None:
+    """Apply the masks on this rank; a ValueError on all of them unless they have the same."""
+    check_same("masks", fingerprint(masks))
+    apply(model, masks)
 
 
 def probe_shape(config: RunConfig) -> tuple[int, int, int]:
@@ -86,8 +116,14 @@ def initial_model(config: RunConfig, use: int = WEIGHTS) -> nn.Module:
 
 def _task(config: RunConfig, progress: Progress) -> Task:
     """Training and test images on the run's device."""
-    splits = load(config.dataset, Path(config.data_dir), counter(progress, "reading images"))
+    report = counter(progress, "reading images")
+    splits = load(config.dataset, Path(config.data_dir), report, _workers(config))
     return task(splits, known(config.dataset), probe_shape(config), torch.device(config.device))
+
+
+def _workers(config: RunConfig) -> int:
+    """How many processes decode images for this rank; by default the machine's cores, shared."""
+    return (os.cpu_count() or 1) // ranks() if config.workers is None else config.workers
 
 
 def _probe(config: RunConfig, data: Task | None) -> Probe:
@@ -111,12 +147,16 @@ def _prune_or_load(
         layers = layer_rows(model, masks, scores)
         results.write_rows(directory / results.LAYERS, results.LAYER_COLUMNS, layers)
         results.write_rows(directory / results.STEPS, results.STEP_COLUMNS, steps)
-        metadata = {"run": directory.name, "config": json.dumps(config.decisive)}
-        save_masks(masks, directory / results.MASKS, metadata)
+        save_masks(masks, directory / results.MASKS, owner(config))
     masks = load_masks(directory / results.MASKS, model)
     results.check_owner(directory / results.MASKS, config)
     steps = results.read_rows(directory / results.STEPS, results.STEP_COLUMNS)
     return masks, steps
+
+
+def owner(config: RunConfig) -> dict[str, str]:
+    """What a mask file says of the run that made it."""
+    return {"run": config.directory.name, "config": json.dumps(config.decisive)}
 
 
 def _prune(
@@ -155,28 +195,28 @@ def _score(config: RunConfig) -> str | Score:
     return inverted(SCORES[config.pruner]) if config.ablate == "invert" else config.pruner
 
 
-def _train(
-    config: RunConfig, model: nn.Module, data: Task | None, progress: Progress
+def fit(
+    config: RunConfig, directory: Path, model: nn.Module, data: Task | None, progress: Progress
 ) -> tuple[dict, list[dict]]:
-    """Accuracy before, best and after training; and the history, kept up to date on disk."""
+    """Accuracy before, best and after training; and the history, kept up to date in `directory`."""
     if config.epochs == 0:
         return {"untrained": None, "best": None, "final": None}, []
-    if config.device == "cpu" and all(weight.dim() <= 4 for weight in model.parameters()):
-        model.to(memory_format=torch.channels_last)  # oneDNN convolves 1.3 times faster
-    untrained = evaluate(model, data)
+    net = prepared(model, config.precision, config.compile)
+    untrained = evaluate(net, data)
     rows: list[dict] = []
-    record = _recorder(config, model)
+    record = _recorder(config, directory, model)
 
     def report(row: dict) -> None:
         rows.append(row)
-        results.write_rows(config.directory / results.HISTORY, results.HISTORY_COLUMNS, rows)
-        record(row)
+        if rank() == 0:
+            results.write_rows(directory / results.HISTORY, results.HISTORY_COLUMNS, rows)
+            record(row)
         progress.note(_epoch_line(rows, config.epochs))
 
     steps = -(-len(data.train.labels) // config.batch_size)
     progress.begin("training", config.epochs * steps)
-    checkpoint = config.directory / results.CHECKPOINT
-    history = train(model, data, config.training, config.seed, checkpoint, report, progress.tick)
+    checkpoint = directory / results.CHECKPOINT
+    history = train(net, data, config.training, config.seed, checkpoint, report, progress.tick)
     best = max(history, key=lambda row: row["top1"])  # the earliest, if several
     return {
         "untrained": untrained,
@@ -185,11 +225,11 @@ def _train(
     }, history
 
 
-def _recorder(config: RunConfig, model: nn.Module) -> Callable[[dict], None]:
+def _recorder(config: RunConfig, directory: Path, model: nn.Module) -> Callable[[dict], None]:
     """Keeps weights.csv up to date, from the untrained network on; called after each epoch."""
     if not config.record_weights:
         return lambda row: None
-    path = config.directory / results.WEIGHTS
+    path = directory / results.WEIGHTS
     saved = path.exists()
     rows = results.read_rows(path, results.WEIGHT_COLUMNS) if saved else weight_rows(model, 0)
 
@@ -206,7 +246,7 @@ def _accuracy(row: dict) -> dict:
 
 
 def _epoch_line(rows: list[dict], epochs: int) -> str:
-    row, seconds = rows[-1], _seconds(rows) / len(rows)
+    row, seconds = rows[-1], seconds_of(rows) / len(rows)
     left = timedelta(seconds=round(seconds * (epochs - len(rows))))
     return (
         f"epoch {row['epoch']}/{epochs}  lr {row['lr']:g}  train loss {row['train_loss']:.4f}  "
@@ -214,5 +254,6 @@ def _epoch_line(rows: list[dict], epochs: int) -> str:
     )
 
 
-def _seconds(rows: list[dict]) -> float:
+def seconds_of(rows: list[dict]) -> float:
+    """How long the rows, of steps or epochs, took together."""
     return sum(float(row["seconds"]) for row in rows)

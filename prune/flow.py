@@ -242,7 +242,7 @@ def connected(model: nn.Module, masks: Masks, input_shape: tuple[int, ...]) -> b
     with undisturbed(model), torch.no_grad():
         theta = {name: torch.ones_like(t) for name, t in values(model, {}, torch.float32).items()}
         theta = {name: t * (0 if _is_shift(name) else 1) for name, t in theta.items()}
-        theta |= {name: mask.to(torch.float32) for name, mask in masks.items()}
         x = torch.ones(1, *input_shape, device=device_of(model))
+        theta |= {name: mask.to(x) for name, mask in masks.items()}
         with Paths():
             return any(bool((y > 0).any()) for y in output(model, theta, x))

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from train.data import Dataset, Split
+from train.imagenet import Pictures
+from train.ranks import rank, ranks
+from train.seeds import ORDER, seed_of
 
 
 class Task(NamedTuple):
@@ -18,6 +20,8 @@ class Task(NamedTuple):
     test: Split
     dataset: Dataset
     channels: int  # that the network sees; a grey image is repeated
+    mean: Tensor  # (C, 1, 1), of images / 255
+    std: Tensor
 
 
 class Plan(NamedTuple):
@@ -29,14 +33,6 @@ class Plan(NamedTuple):
     mirror: Tensor  # bool
 
 
-ORDER, DROPOUT = 6, 7  # what a seed is used for; experiments/run.py has 1 to 5
-
-
-def seed_of(*keys: int) -> int:
-    """One seed from several numbers, such as (seed, use, epoch): same keys, same seed, anywhere."""
-    return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
 def task(splits: tuple[Split, Split], dataset: Dataset, shape, device: torch.device) -> Task:
     """Move train and test to `device`, padded with black to the (channels, h, w) of `shape`."""
 
@@ -45,7 +41,8 @@ def task(splits: tuple[Split, Split], dataset: Dataset, shape, device: torch.dev
         images = F.pad(split.images, [pad] * 4) if pad else split.images
         return Split(images.to(device), split.labels.to(device))
 
-    return Task(moved(splits[0]), moved(splits[1]), dataset, shape[0])
+    mean, std = (torch.tensor(v, device=device).view(-1, 1, 1) for v in (dataset.mean, dataset.std))
+    return Task(moved(splits[0]), moved(splits[1]), dataset, shape[0], mean, std)
 
 
 def plan(n: int, dataset: Dataset, seed: int, epoch: int, device: torch.device) -> Plan:
@@ -74,25 +71,49 @@ def crop_and_mirror(
 
 def normalised(images: Tensor, task: Task) -> Tensor:
     """(x / 255 - mean) / std of uint8 images (n, C, H, W), float32 (n, channels, H, W)."""
-    mean, std = (
-        torch.tensor(v, device=images.device).view(1, -1, 1, 1)
-        for v in (task.dataset.mean, task.dataset.std)
-    )
-    return ((images / 255 - mean) / std).expand(-1, task.channels, -1, -1)
+    return ((images / 255 - task.mean) / task.std).expand(-1, task.channels, -1, -1)
 
 
 def training_batches(
     task: Task, batch_size: int, seed: int, epoch: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of augmented (inputs, labels), shuffled; the last batch may be smaller."""
+) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """One epoch of augmented (inputs, labels), shuffled, and the size of each batch.
+
+    With several ranks the inputs are this rank's share of the batch, which may be empty, and
+    the size is that of the whole batch. The last one may be smaller.
+    """
     images, labels = task.train
-    drawn = plan(len(labels), task.dataset, seed, epoch, labels.device)
-    for rows in range(0, len(labels), batch_size):
-        order, *crop = (t[rows : rows + batch_size] for t in drawn)
-        batch = images[order]
-        if task.dataset.crop or task.dataset.flip:
-            batch = crop_and_mirror(batch, task.dataset.crop, *crop)
-        yield normalised(batch, task), labels[order]
+    streamed = isinstance(images, Pictures)
+    drawn_on = torch.device("cpu") if streamed else labels.device
+    drawn = plan(len(labels), task.dataset, seed, epoch, drawn_on)
+    shares = [Plan(*parts) for parts in zip(*(_shares(t, batch_size) for t in drawn))]
+    if streamed:
+        made = images.augmented((part.order for part in shares), seed, epoch)
+    else:
+        made = (_augmented(images, task.dataset, part) for part in shares)
+    whole = labels[drawn.order.to(labels.device)].split(batch_size)
+    for batch, targets in zip(made, whole):
+        yield normalised(batch, task), _share(targets), len(targets)
+
+
+def _share(x: Tensor | Pictures) -> Tensor | Pictures:
+    """What this rank does of a batch (n, ...)."""
+    return x[rank() :: ranks()]
+
+
+def _shares(x: Tensor, batch_size: int) -> list[Tensor]:
+    return [_share(batch) for batch in x.split(batch_size)]
+
+
+def _augmented(images: Tensor, dataset: Dataset, part: Plan) -> Tensor:
+    order, *crop = part
+    batch = images[order]
+    return crop_and_mirror(batch, dataset.crop, *crop) if dataset.crop or dataset.flip else batch
+
+
+def share(split: Split) -> Split:
+    """What this rank looks at of a split."""
+    return Split(_share(split.images), _share(split.labels))
 
 
 def plain_batches(split: Split, task: Task, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -15,7 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from train.readers import Arrays, Report, check_labels, read_cifar, read_idx, read_tiny_imagenet
+from train.imagenet import Pictures, list_pictures
+from train.readers import (
+    Arrays,
+    Pixels,
+    Report,
+    check_labels,
+    read_cifar,
+    read_idx,
+    read_tiny_imagenet,
+)
 
 DIGITS_SCALE = 15  # pixels 0 to 16 become 0 to 240
 
@@ -23,7 +32,7 @@ DIGITS_SCALE = 15  # pixels 0 to 16 become 0 to 240
 class Split(NamedTuple):
     """The training or the test half of a dataset."""
 
-    images: Tensor  # uint8 (n, C, H, W)
+    images: Tensor | Pictures  # uint8 (n, C, H, W)
     labels: Tensor  # int64 (n,)
 
 
@@ -38,7 +47,7 @@ class Dataset:
     test_size: int
     mean: tuple[float, ...]  # per channel, of images / 255
     std: tuple[float, ...]
-    read: Callable[[Path, "Dataset", bool, Report | None], Arrays] | None  # True: training half
+    read: Callable[[Path, "Dataset", bool, Report | None], Arrays] | None
     folders: tuple[str, ...]  # where it is looked for, relative to the data directory
     files: tuple[str, ...]  # what must be there; FILE.gz will do for FILE
     crop: int = 0  # padding of the random crop; 0 for none
@@ -77,36 +86,50 @@ def locate(name: str, data_dir: Path) -> Path:
     raise FileNotFoundError(f"{name} ({what}) is not in {where}; {how}")
 
 
-def load(name: str, data_dir: Path, report: Report | None = None) -> tuple[Split, Split]:
-    """Read all training and all test images.
+def load(
+    name: str, data_dir: Path, report: Report | None = None, workers: int = 0
+) -> tuple[Split, Split]:
+    """Read all training and all test images; of imagenet, find them.
 
     Args:
         name: A key of DATASETS.
         data_dir: Where datasets are kept.
         report: Called now and then with (done, total) where it takes long.
+        workers: Processes that decode images later, where they are too many for memory.
 
     Returns:
         The two halves, of the sizes and the shape in DATASETS, labels in 0 to classes - 1.
 
     Raises:
         FileNotFoundError: If the dataset is not there.
-        ValueError: If it is torn or corrupt, or is not to be held in memory (imagenet).
+        ValueError: If it is torn or corrupt.
     """
     dataset = known(name)
-    if dataset.read is None:
-        n = dataset.train_size
-        raise ValueError(f"{name} cannot be loaded yet: its {n:,} images do not fit into memory")
     folder = locate(name, data_dir)
+    if dataset.read is None:
+        return _listed(folder / "train", dataset, True, workers), _listed(
+            folder / "val", dataset, False, workers
+        )
     return _half(folder, dataset, True, report), _half(folder, dataset, False, report)
 
 
 def _half(folder: Path, dataset: Dataset, train: bool, report: Report | None) -> Split:
     images, labels = dataset.read(folder, dataset, train, report)
+    _check(folder, dataset, train, images, labels)
+    return Split(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)))
+
+
+def _listed(folder: Path, dataset: Dataset, train: bool, workers: int) -> Split:
+    images, labels = list_pictures(folder, dataset.shape[1], workers)
+    _check(folder, dataset, train, images, labels)
+    return Split(images, torch.from_numpy(labels))
+
+
+def _check(folder: Path, dataset: Dataset, train: bool, images: Pixels | Pictures, labels) -> None:
     shape = (dataset.size(train), *dataset.shape)
     if images.shape != shape or labels.shape != shape[:1]:
         raise ValueError(f"{folder} has images of shape {images.shape}; {shape} is expected")
     check_labels(folder, labels, dataset.classes)
-    return Split(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)))
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -21,10 +21,11 @@ from urllib.request import urlopen
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 from torchvision.datasets import MNIST, FashionMNIST
 
 from train.data import Dataset, known, load, locate
-from train.readers import Report
+from train.readers import Pixels, Report
 
 TIMEOUT = 20  # seconds to wait for an answer
 CHUNK = 1 << 20  # bytes
@@ -187,12 +188,17 @@ def verify(name: str, data_dir: Path, report: Report | None = None) -> str:
     dataset, (train, test) = known(name), load(name, data_dir, report)
     folder = locate(name, data_dir)
     of_each = " + ".join(_per_class(folder, dataset, half.labels.numpy()) for half in (train, test))
-    mean = train.images.numpy().mean(axis=(0, 2, 3)) / 255  # (C,)
-    if np.abs(mean - dataset.mean).max() > MEAN_TOLERANCE:
-        raise ValueError(f"{folder} has images of mean {mean.round(3)}; {dataset.mean} is expected")
+    if isinstance(train.images, Tensor):
+        _check_mean(folder, dataset, train.images.numpy())
     sizes = f"{dataset.train_size:,} + {dataset.test_size:,} images"
     shape = " x ".join(map(str, dataset.shape))
     return f"{name} in {folder}: {sizes} of {shape}, {of_each} of each of {dataset.classes} classes"
+
+
+def _check_mean(folder: Path, dataset: Dataset, images: Pixels) -> None:
+    mean = images.mean(axis=(0, 2, 3)) / 255  # (C,)
+    if np.abs(mean - dataset.mean).max() > MEAN_TOLERANCE:
+        raise ValueError(f"{folder} has images of mean {mean.round(3)}; {dataset.mean} is expected")
 
 
 def _per_class(folder: Path, dataset: Dataset, labels: NDArray[np.int64]) -> str:

@@ -10,10 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from train import checkpoint
-from train.batches import DROPOUT, Task, plain_batches, seed_of, training_batches
+from train.batches import Task, plain_batches, share, training_batches
+from train.prepared import plain
+from train.ranks import of_first, rank, ranks, total
 from train.recipes import Recipe
+from train.seeds import DROPOUT, seed_of
 
-EVALUATION_BATCH = 500
+EVALUATION_PIXELS = 2**22  # of a channel in one evaluation batch, of 500 images at most
 Row = dict[str, float]
 
 
@@ -27,9 +30,15 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
 
 
 def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with Nesterov momentum; weight decay on every parameter, as the authors had it."""
+    """SGD with Nesterov momentum; weight decay on every parameter, as the authors had it.
+
+    One group for each number of updates that a step makes; with the recipe of the paper, one.
+    """
+    groups: dict[int, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        groups.setdefault(recipe.updates_of(name), []).append(parameter)
     return torch.optim.SGD(
-        model.parameters(),
+        [{"params": parameters, "updates": count} for count, parameters in groups.items()],
         lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=True,
@@ -37,13 +46,33 @@ def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     )
 
 
+def begin_epoch(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: int) -> None:
+    """Set the learning rate of epoch 0, 1, ..."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(recipe, epoch)
+
+
+def update(optimizer: torch.optim.Optimizer) -> None:
+    """Move each group's parameters as often as its `updates`, with the same gradient.
+
+    Equal to an optimiser that lists a parameter several times (FACTS.md 4.1).
+    """
+    for count in range(1, 1 + max(group["updates"] for group in optimizer.param_groups)):
+        optimizer.step()
+        for group in optimizer.param_groups:
+            if group["updates"] == count:
+                for parameter in group["params"]:
+                    parameter.grad = None
+
+
 @torch.no_grad()
 def evaluate(model: nn.Module, task: Task) -> dict[str, float]:
     """On the test split: top1 and top5 in percent (of fewer than five classes: all), mean loss."""
     model.eval()
-    batches = plain_batches(task.test, task, EVALUATION_BATCH)
+    pixels = task.test.images.shape[2] * task.test.images.shape[3]
+    batches = plain_batches(share(task.test), task, min(500, EVALUATION_PIXELS // pixels))
     sums = sum(_score(model(inputs), labels) for inputs, labels in batches)
-    right, among_five, loss = sums.tolist()
+    right, among_five, loss = total(sums).tolist()
     n = len(task.test.labels)
     return {"top1": 100 * right / n, "top5": 100 * among_five / n, "loss": loss / n}
 
@@ -58,21 +87,32 @@ def _score(logits: Tensor, labels: Tensor) -> Tensor:
 def train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[tuple[Tensor, Tensor, int]],
     tick: Callable[[], None] = lambda: None,
 ) -> float:
     """One pass over the batches; returns the mean loss over examples (one transfer at the end)."""
     model.train()
-    total, n = 0.0, 0
-    for inputs, labels in batches:
-        optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(model(inputs), labels)
-        loss.backward()
-        optimizer.step()
-        total = total + loss.detach().double() * len(labels)
-        n += len(labels)
+    losses, n = 0.0, 0
+    for inputs, labels, size in batches:
+        losses = losses + step(model, optimizer, inputs, labels, size)
+        n += size
         tick()
-    return float(total) / n
+    return float(total(losses)) / n
+
+
+def step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor, labels: Tensor, size: int
+) -> Tensor:
+    """Descend the mean loss of a batch of `size`, of which this rank has (inputs, labels).
+
+    Returns:
+        This rank's part of the summed loss, float64, still on the device: nothing waits for it.
+    """
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(inputs), labels, reduction="sum")
+    (loss / size * ranks()).backward()  # DistributedDataParallel takes the mean over the ranks
+    update(optimizer)
+    return loss.detach().double()
 
 
 def train(
@@ -87,10 +127,11 @@ def train(
     """Train in place, from the last checkpoint if there is one, and save one after each epoch.
 
     All randomness of an epoch comes from (seed, epoch), so a resumed run is the uninterrupted
-    run: weights, momentum, learning rate, order, augmentation and dropout.
+    run: weights, momentum, learning rate, order, augmentation and dropout. The number of ranks
+    changes rounding only, but for dropout: each rank draws its own.
 
     Args:
-        model: On the device of the task's images.
+        model: On the device of the task's images; as it is or from `prepared`.
         task: Training and test images and how they are shown.
         recipe: Hyperparameters.
         seed: Of the data order, augmentation and dropout.
@@ -105,22 +146,23 @@ def train(
         ValueError: If the checkpoint is damaged or is that of another training.
         FloatingPointError: If the loss is no longer finite; the last checkpoint stays.
     """
-    optimizer = sgd(model, recipe)
-    start = checkpoint.fingerprint(model, recipe, seed)
-    history = resume(model, optimizer, path, start)
+    optimizer = sgd(plain(model), recipe)
+    start = checkpoint.fingerprint(plain(model), recipe, seed)
+    history = resume(plain(model), optimizer, path, start)
     for row in history:
         report(row)
     for epoch in range(len(history), recipe.epochs):
         history.append(_epoch(model, optimizer, task, recipe, seed, epoch, tick))
-        checkpoint.save(
-            {
-                "start": start,
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "history": history,
-            },
-            path,
-        )
+        if rank() == 0:
+            checkpoint.save(
+                {
+                    "start": start,
+                    "model": plain(model).state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "history": history,
+                },
+                path,
+            )
         report(history[-1])
     return history
 
@@ -135,9 +177,8 @@ def _epoch(
     tick: Callable[[], None],
 ) -> Row:
     start = time.perf_counter()
-    torch.manual_seed(seed_of(seed, DROPOUT, epoch))
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(recipe, epoch)
+    torch.manual_seed(seed_of(seed, DROPOUT + rank(), epoch))
+    begin_epoch(optimizer, recipe, epoch)
     train_loss = train_epoch(
         model, optimizer, training_batches(task, recipe.batch_size, seed, epoch), tick
     )
@@ -161,7 +202,7 @@ def _epoch(
 
 def resume(model: nn.Module, optimizer: torch.optim.Optimizer, path: Path, start: str) -> list[Row]:
     """Load the checkpoint into model and optimizer; the rows so far, none without a checkpoint."""
-    state = checkpoint.load(path, next(model.parameters()).device)
+    state = of_first(lambda: checkpoint.load(path, torch.device("cpu")))
     if state is None:
         return []
     if state["start"] != start:

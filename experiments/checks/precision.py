@@ -1,0 +1,78 @@
+"""(viii) bfloat16, torch.compile and the device itself against float32 on a CPU: 20 losses each."""
+
+import shutil
+import warnings
+
+import torch
+
+from experiments.checks.pictures import random_task
+from experiments.checks.verdict import Impossible, expect
+from prune import Probe, apply, prune
+from train.batches import training_batches
+from train.loop import sgd, step
+from train.models import build
+from train.prepared import prepared
+from train.recipes import Recipe
+
+RECIPE = Recipe(epochs=5, batch_size=16, lr=0.005, lr_drops=(), drop_factor=1, weight_decay=5e-4)
+CPU = torch.device("cpu")
+STEPS = 20  # 4 an epoch
+# The largest difference of a loss, relative to it: in the first step, and in 20 of them. A unit
+# that rounding moves across 0 sends two runs apart: 1e-7 becomes 1e-2 within 20 float32 steps.
+BFLOAT16 = (5e-3, 5e-2)  # 8 bits: a product is off by up to 4e-3
+FLOAT32 = (1e-5, 2e-2)
+FLOAT64 = (1e-12, 1e-8)
+
+
+def bfloat16(device: torch.device) -> str:
+    """Autocast to bfloat16 with channels_last stays near float32."""
+    return _near(losses(device), losses(device, precision="bfloat16"), BFLOAT16)
+
+
+def compiled(device: torch.device) -> str:
+    """torch.compile computes the same steps."""
+    if device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        raise Impossible("torch.compile needs a C++ compiler on a CPU")
+    return _near(losses(device), losses(device, compile=True), FLOAT32)
+
+
+def cpu_against_device(device: torch.device) -> str:
+    """A CPU's plain kernels and the device's own, which are oneDNN's if it is a CPU itself."""
+    with warnings.catch_warnings():  # of torch, that oneDNN has no TF32 here
+        warnings.simplefilter("ignore")
+        with torch.backends.mkldnn.flags(enabled=False):
+            expected = losses(CPU)
+    text = _near(expected, losses(device), FLOAT32)
+    if device.type == "cpu":  # oneDNN has no float64
+        return text
+    double = [losses(d, dtype=torch.float64) for d in (CPU, device)]
+    return f"{text}; in float64 {_near(*double, FLOAT64)}"
+
+
+def losses(
+    device: torch.device,
+    precision: str = "float32",
+    compile: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> list[float]:
+    """Of 20 training steps of a VGG-11 at compression 10."""
+    torch.manual_seed(0)
+    data = random_task(STEPS // RECIPE.epochs * RECIPE.batch_size, device)
+    model = build("vgg11", data.dataset.shape, data.dataset.classes, width=1 / 16)
+    masks = prune(model, "magnitude", Probe(data.dataset.shape), compression=10)
+    apply(model.to(device, dtype), masks)
+    network = prepared(model, precision, compile).train()
+    optimizer = sgd(network, RECIPE)
+    return [
+        float(step(network, optimizer, inputs.to(dtype), labels, size)) / size
+        for epoch in range(RECIPE.epochs)
+        for inputs, labels, size in training_batches(data, RECIPE.batch_size, seed=0, epoch=epoch)
+    ]
+
+
+def _near(expected: list[float], found: list[float], allowed: tuple[float, float]) -> str:
+    expect(len(expected) == len(found) == STEPS, f"{len(found)} losses, not {STEPS}")
+    off = [abs(a - b) / a for a, b in zip(expected, found)]
+    for what, worst, bound in zip(("the first loss", "a loss"), (off[0], max(off)), allowed):
+        expect(worst <= bound, f"{what} is off by {worst:.1e} of it; {bound:g} is allowed")
+    return f"{off[0]:.0e} off in the first step, {max(off):.0e} in {STEPS}"

@@ -1,0 +1,133 @@
+"""Iterative magnitude pruning (Sec. 5): train, prune, rewind, repeat; then a final training."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from experiments import results
+from experiments.config import RunConfig
+from experiments.measure import layer_rows, pruning_facts
+from experiments.progress import Progress
+from experiments.run import (
+    apply_everywhere,
+    experiment,
+    fit,
+    initial_model,
+    owner,
+    probe_shape,
+    seconds_of,
+)
+from prune import load_masks, save_masks
+from prune.masks import Masks, dense_masks, keep_top, kept, size
+from prune.schedules import SCHEDULES
+from train import checkpoint
+from train.batches import Task
+from train.ranks import of_first, rank
+
+CYCLE = "cycle.json"  # written last: a cycle that has it is finished
+
+
+def imp(config: RunConfig, progress: Progress | None = None) -> Path:
+    """Train, prune by magnitude to density rho^(-k/n), rewind, for k = 1..n; then train once more.
+
+    Each of the n = `config.cycles` cycles trains as the recipe says and leaves
+    ceil(N rho^(-k/n)) weights: those of the largest magnitude after training among the survivors.
+    They start the next training with their initial values or, without `config.rewind`, as they
+    are, which is how the published data of Fig. 5 were made. Finished cycles are not repeated.
+
+    Returns:
+        The path of result.json: as of `run`, for the final training, and under "cycles" one entry
+        for each cycle.
+
+    Raises:
+        What `experiments.run.run` raises.
+    """
+    return experiment(config, progress, _pruned_in_cycles)
+
+
+def _pruned_in_cycles(
+    config: RunConfig, data: Task, progress: Progress
+) -> tuple[nn.Module, dict, float]:
+    masks, rows = dense_masks(initial_model(config)), []
+    for cycle in range(1, config.cycles + 1):
+        finished = of_first(partial(_finished, config, cycle))
+        masks, row = finished or _cycle(config, cycle, masks, data, progress)
+        rows.append(row)
+    steps = [_step_row(row) for row in rows]
+    if rank() == 0:
+        _write_tables(config, masks, steps)
+    model = _start(config, config.cycles + 1)
+    facts = pruning_facts(model, masks, steps, probe_shape(config))
+    apply_everywhere(model, masks)
+    return model, facts | {"cycles": rows}, seconds_of(rows)
+
+
+def _start(config: RunConfig, cycle: int) -> nn.Module:
+    """The network that a cycle (n + 1: the final training) trains, before masks are applied."""
+    model = initial_model(config)  # rewound: the same seed gives the same weights
+    if cycle > 1 and not config.rewind:
+        model.load_state_dict(of_first(lambda: _trained(config, cycle - 1)))
+    return model
+
+
+def _trained(config: RunConfig, cycle: int) -> dict[str, Tensor]:
+    """The weights after the training of a cycle, on the CPU."""
+    path = _directory(config, cycle) / results.CHECKPOINT
+    return checkpoint.load(path, torch.device("cpu"))["model"]
+
+
+def _cycle(
+    config: RunConfig, cycle: int, masks: Masks, data: Task, progress: Progress
+) -> tuple[dict[str, Tensor], dict]:
+    """Train and prune once; the masks and what is said of the cycle."""
+    progress.note(f"cycle {cycle} of {config.cycles}")
+    model = _start(config, cycle)
+    apply_everywhere(model, masks)
+    if rank() == 0:
+        _directory(config, cycle).mkdir(exist_ok=True)
+    accuracies, history = fit(config, _directory(config, cycle), model, data, progress)
+    row = {"cycle": cycle, **accuracies, "seconds": seconds_of(history)}
+    return of_first(lambda: _select(config, row, masks))
+
+
+def _select(config: RunConfig, row: dict, masks: Masks) -> tuple[dict[str, Tensor], dict]:
+    """Keep the largest of the trained weights, and save that the cycle is finished."""
+    cycle = row["cycle"]
+    trained = _trained(config, cycle)
+    magnitudes = {name: trained[name].abs() for name in masks}
+    survivors = {name: mask.cpu() for name, mask in masks.items()}
+    keep = SCHEDULES["exponential"](size(masks), config.compression, cycle, config.cycles)
+    fewer = keep_top(magnitudes, survivors, keep)
+    row |= {"kept": kept(fewer), "compression": size(fewer) / kept(fewer)}
+    save_masks(fewer, _directory(config, cycle) / results.MASKS, owner(config))
+    results.write_text(_directory(config, cycle) / CYCLE, json.dumps(row, indent=2) + "\n")
+    return fewer, row
+
+
+def _finished(config: RunConfig, cycle: int) -> tuple[dict[str, Tensor], dict] | None:
+    path = _directory(config, cycle) / CYCLE
+    if not path.exists():
+        return None
+    return load_masks(path.with_name(results.MASKS)), json.loads(path.read_text())
+
+
+def _directory(config: RunConfig, cycle: int) -> Path:
+    return config.directory / f"cycle-{cycle}"
+
+
+def _step_row(row: dict) -> dict:
+    """A cycle is one pruning step, without R and a prune/cut ratio."""
+    columns = {"step": row["cycle"], "kept": row["kept"], "seconds": row["seconds"]}
+    return columns | {"R": None, "prune_cut_ratio": None}
+
+
+def _write_tables(config: RunConfig, masks: Masks, steps: list[dict]) -> None:
+    """The files that `run` writes of its pruning; a score is a magnitude after training."""
+    scores = {name: weight.abs() for name, weight in _trained(config, config.cycles).items()}
+    layers = layer_rows(initial_model(config).cpu(), masks, scores)
+    results.write_rows(config.directory / results.LAYERS, results.LAYER_COLUMNS, layers)
+    results.write_rows(config.directory / results.STEPS, results.STEP_COLUMNS, steps)
+    save_masks(masks, config.directory / results.MASKS, owner(config))

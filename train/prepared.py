@@ -1,0 +1,80 @@
+"""A network made ready for its device: precision, memory layout, ranks, compilation."""
+
+from inspect import signature
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from train.batch_norm import share_batch_norm
+from train.ranks import ranks
+
+PRECISIONS = ("float32", "bfloat16")
+# Buffers are the same on all ranks: masks, and the statistics of batch norm, which they share.
+_names = ("forward_sync_buffers", "broadcast_buffers")  # the second until torch 2.12
+SYNCHRONISE = next(n for n in _names if n in signature(DistributedDataParallel).parameters)
+
+
+class Autocast(nn.Module):
+    """Products in bfloat16, weights and logits in float32."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self.module(x).float()
+
+
+def best_precision(device: str) -> str:
+    """bfloat16 where it is built into the device and so gains, float32 elsewhere."""
+    return "bfloat16" if _has_tensor_cores(device) else "float32"
+
+
+def _has_tensor_cores(device: str) -> bool:
+    """Whether it is a CUDA device that computes in bfloat16 (Ampere or later)."""
+    return device.startswith("cuda") and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _settle_cuda() -> None:
+    """Convolutions in full float32 (no TF32), by algorithms that repeat themselves."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+
+
+def prepared(model: nn.Module, precision: str = "float32", compile: bool = False) -> nn.Module:
+    """The same network, with the same parameters, to be trained on the device it is on.
+
+    Several ranks average gradients by DistributedDataParallel and share batch norm's statistics.
+
+    Args:
+        model: Changed in its memory layout and its batch norm layers only.
+        precision: A name in PRECISIONS.
+        compile: By torch.compile; the first epoch waits for it.
+    """
+    on_cuda = next(model.parameters()).device.type == "cuda"
+    if on_cuda:
+        _settle_cuda()
+    if precision == "bfloat16" or not on_cuda:
+        _put_channels_last(model)
+    net = Autocast(model) if precision == "bfloat16" else model
+    if ranks() > 1:
+        share_batch_norm(model)
+        net = DistributedDataParallel(net, **{SYNCHRONISE: False})
+    if compile:
+        net.compile()
+    return net
+
+
+def _put_channels_last(model: nn.Module) -> None:
+    """The layout that tensor cores read; on the CPU, convolutions are 1.3 times faster in it."""
+    if all(weight.dim() <= 4 for weight in model.parameters()):
+        model.to(memory_format=torch.channels_last)
+
+
+def plain(net: nn.Module) -> nn.Module:
+    """The network that `prepared` was given, with its own tensor names."""
+    while isinstance(net, Autocast | DistributedDataParallel):
+        net = net.module
+    return net
