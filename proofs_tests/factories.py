@@ -13,6 +13,13 @@ def small(num_classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, num_classes))
 
 
+def broken(num_classes: int) -> nn.Module:
+    """Raises, but only in a worker."""
+    if multiprocessing.parent_process() is not None:
+        raise RuntimeError("it is broken")
+    return small(num_classes)
+
+
 def deadly(num_classes: int) -> nn.Module:
     """Takes the process down, but only a worker's."""
     if multiprocessing.parent_process() is not None:

@@ -119,15 +119,14 @@ def test_an_estimate_grows_with_the_work_and_learns_from_finished_runs():
 
 
 def test_a_failing_run_is_recorded_and_stops_no_other(tmp_path):
-    """VGG does not take 8-px digits; one factory kills its process; the MLP is trained."""
-    models = "vgg11,proofs_tests.factories:deadly,mlp"
+    """One model raises, one takes its process down, the third is trained."""
+    models = "proofs_tests.factories:broken,proofs_tests.factories:deadly,mlp"
     options = ("--models", models, "--pruners", "magnitude", "--compressions", 10, "--seeds", 0)
     options += ("--epochs", 1, "--results", tmp_path)
     outcome = sweep(*options)
     assert outcome.exit_code == 1 and "2 of 3 runs are not finished" in outcome.output
-    failures = {p.parent.name.split("-")[0]: p.read_text() for p in tmp_path.glob("*/failure.txt")}
-    assert "32, 64 or 224 px" in failures["vgg11"]
-    assert "exit code 3" in failures["proofs_tests.factories"]
+    failures = {p.parent.name.split("-")[1]: p.read_text() for p in tmp_path.glob("*/failure.txt")}
+    assert "it is broken" in failures["broken"] and "exit code 3" in failures["deadly"]
     assert [p.parent.name.split("-")[0] for p in tmp_path.glob("*/result.json")] == ["mlp"]
 
 

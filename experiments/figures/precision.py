@@ -27,12 +27,12 @@ NETWORKS = (("mlp", "digits"), ("vgg11", "cifar10"), ("vgg16", "cifar100"), ("re
 COMPRESSION, STEPS = 100, 100
 CAPTION = (
     "Agreement (IoU) of SynFlow masks on the way to compression 100 in 100 steps, from the same "
-    "initial weights. Kernels: torch's convolution, and a matrix product of unfolded images."
+    "initial weights. Kernels: torch's convolution, and a matrix product that adds in reverse."
 )
 
 
 class Unfolded(TorchFunctionMode):
-    """Another convolution kernel: the same products, added in another order."""
+    """Another convolution kernel: a matrix product that adds the same terms in reverse order."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is F.conv2d:
@@ -42,12 +42,12 @@ class Unfolded(TorchFunctionMode):
 
 def _unfolded_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
     columns = F.unfold(x, weight.shape[2:], dilation, padding, stride)  # (n, C k k, positions)
-    y = weight.flatten(1) @ columns  # (n, C', positions)
+    y = weight.flatten(1).flip(1) @ columns.flip(1)  # (n, C', positions)
     side = round(y.shape[2] ** 0.5)
     return y.view(*y.shape[:2], side, side) + (0 if bias is None else bias[:, None, None])
 
 
-def _plain(model: nn.Module, masks: Masks, probe: Probe, kernel=nullcontext) -> Scores:
+def plain(model: nn.Module, masks: Masks, probe: Probe, kernel=nullcontext) -> Scores:
     """SynFlow as it is commonly written: one backward pass of autograd."""
     with undisturbed(model), kernel(), Positive():
         theta = leaves(magnitudes(values(model, masks, probe.dtype)), masks)
@@ -58,7 +58,7 @@ def _plain(model: nn.Module, masks: Masks, probe: Probe, kernel=nullcontext) -> 
 
 
 def _unfolded(model: nn.Module, masks: Masks, probe: Probe) -> Scores:
-    return _plain(model, masks, probe, Unfolded)
+    return plain(model, masks, probe, Unfolded)
 
 
 def _ours(model: nn.Module, masks: Masks, probe: Probe) -> Scores:
@@ -66,10 +66,10 @@ def _ours(model: nn.Module, masks: Masks, probe: Probe) -> Scores:
 
 
 WAYS: dict[str, tuple[Callable[[nn.Module, Masks, Probe], Scores], torch.dtype]] = {
-    "float64": (_plain, torch.float64),
+    "float64": (plain, torch.float64),
     "float64, other kernel": (_unfolded, torch.float64),
     "float64, prune.synaptic_flow": (_ours, torch.float64),
-    "float32": (_plain, torch.float32),
+    "float32": (plain, torch.float32),
     "float32, other kernel": (_unfolded, torch.float32),
 }
 PAIRS = (
