@@ -31,15 +31,17 @@ def layers_of(model):
     return {name: model.get_submodule(name.rpartition(".")[0]) for name in prunable(model)}
 
 
-def into_channels(S):
+def into_channels(layer, S):
     """The scores that enter each output channel of a layer."""
-    return S.flatten(1).sum(1)
+    return S.transpose(0, 1 if isinstance(layer, nn.ConvTranspose2d) else 0).flatten(1).sum(1)
 
 
 def out_of_channels(layer, S, channels):
     """The scores that leave each channel before a layer, many inputs of a linear one."""
     if isinstance(layer, nn.Linear):
         return S.sum(0).view(channels, -1).sum(1)
+    if isinstance(layer, nn.ConvTranspose2d):
+        return S.flatten(1).sum(1)
     return S.unflatten(0, (layer.groups, -1)).flatten(3).sum((1, 3)).flatten()
 
 
@@ -62,7 +64,7 @@ def test_synaptic_flow_is_conserved_by_channels(network):
     _, scores = synaptic_flow(network)
     layers = layers_of(network.model)
     for below, above in pairwise(scores):
-        entering = into_channels(scores[below])
+        entering = into_channels(layers[below], scores[below])
         leaving = out_of_channels(layers[above], scores[above], len(entering))
         assert entering.tolist() == leaving.tolist()
 
@@ -167,7 +169,7 @@ def test_saliency_is_conserved_by_channels(case):
     S, _ = saliency(*case)
     layers = layers_of(case[0])
     for below, above in pairwise(layers):
-        entering = into_channels(S[below])
+        entering = into_channels(layers[below], S[below])
         leaving = out_of_channels(layers[above], S[above], len(entering))
         assert entering.tolist() == leaving.tolist()
 

@@ -27,6 +27,17 @@ class Residual(nn.Module):
         return self.branch(x) + self.shortcut(x)
 
 
+class Dense(nn.Module):
+    """x and branch(x) side by side, as in DenseNet."""
+
+    def __init__(self, branch: nn.Module):
+        super().__init__()
+        self.branch = branch
+
+    def forward(self, x):
+        return torch.cat([x, self.branch(x)], 1)
+
+
 class Network(NamedTuple):
     """A model and the shape of one example, without the batch."""
 
@@ -41,20 +52,31 @@ def shape_after(layer, shape):
 
 
 @st.composite
-def convolutions(draw, shape, keep_size=False):
+def convolutions(draw, shape):
     """Any convolution that fits: kernel, stride, padding, dilation, groups, bias."""
-    channels, height, _ = shape
+    channels, *size = shape
     out = draw(st.integers(1, 3))
     groups = draw(st.sampled_from([1, gcd(channels, out)]))
-    if keep_size:
-        kernel, stride, dilation = draw(st.sampled_from([1, 3])), 1, draw(st.integers(1, 2))
-        padding = dilation * (kernel // 2)
-    else:
-        padding, stride = draw(st.integers(0, 2)), draw(st.integers(1, 2))
-        kernel = draw(st.integers(1, min(3, height + 2 * padding)))
-        dilation = draw(st.integers(1, 2 if 2 * kernel - 1 <= height + 2 * padding else 1))
+    padding, stride = draw(st.integers(0, 2)), draw(st.integers(1, 2))
+    room = [length + 2 * padding for length in size]
+    kernel = tuple(draw(st.integers(1, min(3, r))) for r in room)
+    dilation = draw(st.integers(1, 2 if all(2 * k - 1 <= r for k, r in zip(kernel, room)) else 1))
     bias = draw(st.booleans())
     return nn.Conv2d(channels, out, kernel, stride, padding, dilation, groups, bias)
+
+
+@st.composite
+def convolutions_that_keep_size(draw, shape):
+    """One whose output has the size of its input, for branches."""
+    kernel, dilation = draw(st.sampled_from([1, 3])), draw(st.integers(1, 2))
+    padding, out, bias = dilation * (kernel // 2), draw(st.integers(1, 3)), draw(st.booleans())
+    groups = draw(st.sampled_from([1, gcd(shape[0], out)]))
+    return nn.Conv2d(shape[0], out, kernel, 1, padding, dilation, groups, bias)
+
+
+def transposed_convolutions(shape):
+    """One that doubles the size."""
+    return st.integers(1, 3).map(lambda out: nn.ConvTranspose2d(shape[0], out, 2, stride=2))
 
 
 def norms(shape):
@@ -67,19 +89,18 @@ def units():
 
 
 @st.composite
-def blocks(draw, shape, keep_size=False):
-    """Convolution, then perhaps batch norm, a unit, dropout."""
-    conv = draw(convolutions(shape, keep_size))
-    between = shape_after(conv, shape)
-    norm = [norms(between)] * draw(st.booleans())
+def blocks(draw, shape, layers):
+    """One of `layers`, then perhaps batch norm, a unit, dropout."""
+    conv = draw(layers)
+    norm = [norms(shape_after(conv, shape))] * draw(st.booleans())
     return nn.Sequential(conv, *norm, draw(units())(), *[nn.Dropout()] * draw(st.booleans()))
 
 
 @st.composite
-def residuals(draw, shape, plain_shortcut=None):
-    """A branch of one or two blocks beside an identity or a 1x1 convolution."""
-    plain = draw(st.booleans()) if plain_shortcut is None else plain_shortcut
-    first = draw(blocks(shape, keep_size=True))
+def residuals(draw, shape):
+    """A branch of two convolutions beside an identity or a 1x1 convolution."""
+    plain = draw(st.booleans())
+    first = draw(blocks(shape, convolutions_that_keep_size(shape)))
     between = shape_after(first, shape)
     out = shape[0] if plain else draw(st.integers(1, 3))
     last = nn.Conv2d(between[0], out, 3, padding=1, bias=False)
@@ -88,9 +109,27 @@ def residuals(draw, shape, plain_shortcut=None):
     return Residual(branch, shortcut)
 
 
+def kinds(shape, exact, residual):
+    """What may come next."""
+    small, large = min(shape[1:]), max(shape[1:])
+    chain = [blocks(shape, convolutions(shape))]
+    chain += [blocks(shape, transposed_convolutions(shape))] * (large < 5)
+    chain += [pools(exact)] * (small > 1)
+    dense = blocks(shape, convolutions_that_keep_size(shape)).map(Dense)
+    return st.one_of(chain + [residuals(shape), dense] * residual)
+
+
+POOLS = nn.MaxPool2d, nn.AvgPool2d
+
+
 def pools(exact):
     """Pooling; averages of 4 are exact, those of 9 and of uneven windows are not."""
     always = [nn.MaxPool2d(2), nn.AvgPool2d(2), nn.MaxPool2d(3, 2, 1), nn.AdaptiveMaxPool2d(2)]
+    always += [
+        nn.AvgPool2d(2, 1, 1),
+        nn.AvgPool2d(2, ceil_mode=True),
+        nn.MaxPool2d(2, ceil_mode=True),
+    ]
     return st.sampled_from(always + [nn.AvgPool2d(3, 1, 1), nn.AdaptiveAvgPool2d(3)] * (not exact))
 
 
@@ -102,18 +141,17 @@ def heads(shape, exact):
 
 
 @st.composite
-def networks(draw, exact=True, residual=True, biases=True, classes=None, min_depth=0):
+def networks(draw, exact=True, residual=True, biases=True):
     """A feed-forward network of homogeneous layers, in training mode, its batch norms trained.
 
     Without `residual` every layer is a cut. Weights are not 0; without `biases` neither biases
     nor batch norms add anything.
     """
-    size = draw(st.integers(1, 6))
+    size = draw(st.integers(1, 9))
     shape = image = (draw(st.integers(1, 3)), size, size)
     layers = []
-    for _ in range(draw(st.integers(min_depth, 3))):
-        kinds = [blocks(shape)] + [residuals(shape)] * residual + [pools(exact)] * (shape[1] > 1)
-        layers.append(draw(st.one_of(kinds)))
+    for _ in range(draw(st.integers(0, 3))):
+        layers.append(draw(kinds(shape, exact, residual)))
         shape = shape_after(layers[-1], shape)
     layers += [draw(heads(shape, exact)), nn.Flatten()]
     (features,) = shape_after(nn.Sequential(*layers[-2:]), shape)
@@ -121,7 +159,7 @@ def networks(draw, exact=True, residual=True, biases=True, classes=None, min_dep
         hidden = draw(st.integers(1, 3))
         layers += [nn.Linear(features, hidden, draw(st.booleans())), draw(units())()]
         features = hidden
-    layers.append(nn.Linear(features, classes or draw(st.integers(1, 3)), draw(st.booleans())))
+    layers.append(nn.Linear(features, draw(st.integers(1, 3)), draw(st.booleans())))
     model = nn.Sequential(*layers)
     fill(model, draw(st.integers(0, 2**16)), exact, biases)
     return Network(model.train(), image)
