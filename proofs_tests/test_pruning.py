@@ -57,7 +57,10 @@ def algorithm_1(model, shape, keeps):
             w.data *= part.view(w.shape)  # 2
         R = network(torch.ones(1, *shape, dtype=torch.float64)).sum()  # 3
         R.backward()
-        S = torch.cat([(w.grad * w).flatten() for w in prunable(network).values()]).tolist()  # 4
+        S = [
+            (0 * w if w.grad is None else w.grad * w).flatten() for w in prunable(network).values()
+        ]
+        S = torch.cat(S).tolist()  # 4
         order = sorted(range(len(S)), key=lambda i: (mu[i] == 0, -S[i], i))  # 5
         mu = [0] * len(S)
         for i in order[:keep]:

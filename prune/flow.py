@@ -153,18 +153,19 @@ def flow_gradients(
 ) -> tuple[float, dict[str, Gradient]]:
     """R (Eq. 5) and dR/dtheta of each matrix, from one pass; see `synaptic_flow`."""
 
-    def run(small: bool) -> tuple[Tensor, Products]:
+    def run(small: bool) -> tuple[Tensor, Products, Plateaus]:
         given = {name: _given(matrix) for name, matrix in matrices.items()}
         tensors = given | _surroundings(model, matrices, probe)
-        ones = _ones(model, probe)
-        with Products(given, matrices) as products, Positive(), Plateaus() as plateaus:
-            x = plateaus.hold(ones) if small else ones
-            return _total(output(model, tensors, x)), products
+        products, plateaus = Products(given, matrices), Plateaus(dtype=x.dtype, device=x.device)
+        with products, Positive(), plateaus:
+            R = _total(output(model, tensors, plateaus.hold(x) if small else x))
+        return R, products, plateaus
 
     with undisturbed(model):
-        R, products = run(small=len(probe.input_shape) == 3)
-        if R.isnan():  # a function may have gone unseen by `Plateaus`
-            R, products = run(small=False)
+        x = _ones(model, probe)
+        R, products, plateaus = run(small=x.dim() == 4)
+        if plateaus.bypassed(R):
+            R, products, _ = run(small=False)
         if not _smallest(probe) < R < float("inf"):
             masks = {name: full_mask(matrix) for name, matrix in matrices.items()}
             _refuse_range(model, masks, probe, R.item())

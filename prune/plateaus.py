@@ -2,8 +2,8 @@
 
 Away from its borders such an image stays constant: convolution and pooling see the same window
 everywhere. So every map is held with one row and one column for its plateau, repeated only as
-far as the next window needs: the first layers of VGG-19 compute 6 x 6 pixels in place of 224 x
-224. Each window that is computed is one of the large image, so the values are the same; and what
+far as the next window needs: the first layers of VGG-19 see 5 x 5 pixels in place of 224 x 224.
+Each window that is computed is one of the large image, so the values are the same; and what
 stands for many pixels collects, by autograd, the gradients of all.
 """
 
@@ -101,18 +101,20 @@ def _conv(func, x: Map, weight, bias=None, stride=1, padding=0, dilation=1, grou
     )
 
 
-def _max_pool(func, x: Map, kernel_size, stride=None, padding=0, dilation=1, **flags):
-    if any(flags.values()):  # ceil_mode, return_indices
+def _max_pool(
+    func, x: Map, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, *_, **more
+):
+    if ceil_mode or any(more.values()):  # indices would be those of the small image
         return None
     more = (kernel_size, stride or kernel_size, padding, dilation)
     return windowed(x, lambda image: func(image, *more), *more)
 
 
-def _avg_pool(func, x: Map, kernel_size, stride=None, padding=0, ceil_mode=False, *more):
+def _avg_pool(func, x: Map, kernel_size, stride=None, padding=0, ceil_mode=False, *more, **named):
     if ceil_mode:
         return None
-    more = (kernel_size, stride or kernel_size, padding, ceil_mode, *more)
-    return windowed(x, lambda image: func(image, *more), *more[:3], 1)
+    window = (kernel_size, stride or kernel_size, padding)
+    return windowed(x, lambda image: func(image, *window, False, *more, **named), *window, 1)
 
 
 ONE_MAP = {
@@ -141,24 +143,31 @@ class Plateaus(TorchFunctionMode):
     """Holds maps small for as long as only functions with a rule touch them.
 
     What the network passes on are stand-ins, known by their identity: tensors of the true shape
-    that take no memory and hold NaN. A function without a rule is given the full map; one that
-    goes unseen (a custom autograd function) reads the NaN, which R will show.
+    that take no memory and hold NaN. A function without a rule is given the full map. One that
+    goes unseen (a custom autograd function) uses the stand-in itself: see `bypassed`.
     """
 
-    def __init__(self):
+    def __init__(self, **options):
+        """`options` are dtype and device of the maps."""
         super().__init__()
+        self.nothing = torch.full((), torch.nan, requires_grad=True, **options)
         self.held: dict[int, tuple[Tensor, Map | Tensor]] = {}  # by id of the stand-in
 
     def hold(self, x: Tensor) -> Tensor:
         """The stand-in for an image (1, C, H, W) of equal pixels."""
         return self.stand_in(Map(x[..., :1, :1], tuple(Plateau(0, n) for n in x.shape[2:])))
 
+    def bypassed(self, R: Tensor) -> bool:
+        """Whether R depends on stand-ins and not on what they stand for."""
+        (found,) = torch.autograd.grad(R, self.nothing, retain_graph=True, allow_unused=True)
+        return found is not None or bool(R.isnan())
+
     def stand_in(self, x: Map) -> Tensor:
         """What the network is given for x."""
         if x.plateaus == (NONE, NONE):
             return x.image
         size = [n + plateau.length - 1 for n, plateau in zip(x.image.shape[2:], x.plateaus)]
-        tensor = x.image.new_full((), torch.nan).expand(*x.image.shape[:2], *size)
+        tensor = self.nothing.expand(*x.image.shape[:2], *size)
         self.held[id(tensor)] = tensor, x
         return tensor
 

@@ -74,14 +74,12 @@ class Products(TorchFunctionMode):
             return None
         if input.dim() != 4:
             return None
-        kernel = weight.shape[2:]
+        kernel, dilation, padding, stride = map(pair, (weight.shape[2:], dilation, padding, stride))
         patches = F.unfold(input, kernel, dilation, padding, stride).transpose(1, 2)
         y = self.product(patches.contiguous(), self.names[id(weight)])  # (batch, positions, m)
         size = [
-            (length + 2 * p - d * (k - 1) - 1) // s + 1
-            for length, k, s, p, d in zip(
-                input.shape[2:], kernel, pair(stride), pair(padding), pair(dilation)
-            )
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, k, d, p, s in zip(input.shape[2:], kernel, dilation, padding, stride)
         ]
         y = y.transpose(1, 2).unflatten(2, size)
         return y if bias is None else y + bias.view(-1, 1, 1)

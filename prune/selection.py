@@ -102,7 +102,8 @@ def _sample(scored: Mapping[str, Scored]) -> tuple[Tensor, float]:
         place = place[s.mask.view(-1)[place]]
         scores.append(s.at(place // n, place % n))
     sample = torch.cat(scores).sort().values
-    return sample, sum(s.kept for s in scored.values()) / max(1, len(sample))
+    alive = sum(s.kept for s in scored.values())
+    return sample, max(1, alive) / max(1, len(sample))
 
 
 def _bracket(sample: Tensor, rank: int) -> tuple[float | Tensor, float | Tensor]:
