@@ -18,6 +18,7 @@ from experiments.run import (
     initial_model,
     owner,
     probe_shape,
+    run,
     seconds_of,
 )
 from prune import load_masks, save_masks
@@ -46,6 +47,11 @@ def imp(config: RunConfig, progress: Progress | None = None) -> Path:
         What `experiments.run.run` raises.
     """
     return experiment(config, progress, _pruned_in_cycles)
+
+
+def perform(config: RunConfig, progress: Progress | None = None) -> Path:
+    """`imp` or `run`, whichever the configuration is one of."""
+    return (imp if config.cycles else run)(config, progress)
 
 
 def _pruned_in_cycles(
