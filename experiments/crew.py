@@ -18,6 +18,7 @@ from queue import SimpleQueue
 import torch
 
 from experiments.config import RunConfig
+from experiments.imp import imp
 from experiments.run import run
 
 
@@ -114,7 +115,7 @@ def _listen(connection: Connection, orders: SimpleQueue) -> None:
 def attempt(config: RunConfig) -> Outcome:
     """Do a run in this process, and say how it ended."""
     try:
-        run(config)
+        imp(config) if config.cycles else run(config)
     except BlockingIOError as error:
         return Outcome(config, "elsewhere", str(error))
     except Exception as error:  # whatever it is, the other runs go on
