@@ -187,8 +187,9 @@ def _listed(kind: type):
 @click.option("--compressions", help="[10^0, 10^0.25, ..., 10^3]", **_listed(float))
 @click.option("--seeds", help="[0,1,2]", **_listed(int))
 @click.option("--ablates", help="none, shuffle, reinit or invert.  [none]", **_listed(str))
+@click.option("--cycles", help="Of imp, in place of --pruners: 1,2,3.", **_listed(int))
 @options(*(name for name in (*NETWORK, *PRUNING) if name not in SWEPT))
-@options(*TRAINING, "record-weights", *SPEED, *PLACES)
+@options("rewind/--no-rewind", *TRAINING, "record-weights", *SPEED, *PLACES)
 @click.option("--jobs", default=1, show_default=True, help="Processes; they share the threads.")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts, for job arrays.")
 @click.option("--dry-run", is_flag=True, help="List the runs and what they will cost.")
@@ -205,7 +206,7 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
     if dry_run:
         _show_plan(sweeps.plan(configs, jobs), jobs)
         return
-    with contextlib.closing(Bar()) as bar:
+    with contextlib.closing(_bar()) as bar:
         outcomes = sweeps.sweep(configs, jobs, bar)
     _show_summary(sweeps.summary(configs))
     undone = [outcome for outcome in outcomes if outcome.state != "finished"]
@@ -217,16 +218,20 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
 def _grid(given: dict, shard: str | None) -> list:
     from experiments import grid
 
+    if given["cycles"] and given["pruners"]:
+        raise ValueError("--cycles is for imp, which takes no --pruners: make two sweeps")
     given["lr_drops"] = _epochs(given["lr_drops"])
     defaults = {
-        "models": ["mlp"],
-        "datasets": ["digits"],
-        "pruners": ["random", "magnitude", "snip", "grasp", "synflow"],
-        "compressions": grid.PAPER_COMPRESSIONS,
-        "seeds": [0, 1, 2],
-        "ablates": ["none"],
+        "model": ["mlp"],
+        "dataset": ["digits"],
+        "pruner": ["random", "magnitude", "snip", "grasp", "synflow"],
+        "compression": grid.PAPER_COMPRESSIONS,
+        "seed": [0, 1, 2],
+        "ablate": ["none"],
+        "cycles": [0],
     }
-    axes = {name[:-1]: given.pop(name) or values for name, values in defaults.items()}
+    lists = {name: given.pop(name if name == "cycles" else f"{name}s") for name in defaults}
+    axes = {name: lists[name] or values for name, values in defaults.items()}
     axes["ablate"] = [None if name == "none" else name for name in axes["ablate"]]
     configs = grid.grid(axes, given)
     return grid.shard(configs, *_part(shard)) if shard else configs
@@ -385,7 +390,7 @@ def figure(number: str, results: str, **given) -> None:
     from experiments.figures import catalogue
 
     draw = _usage(catalogue.figure, number, results, given)
-    with contextlib.closing(Bar()) as bar:
+    with contextlib.closing(_bar()) as bar:
         path, notes = draw(bar)
     for note in notes:
         click.echo(note)

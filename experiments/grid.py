@@ -6,8 +6,9 @@ from itertools import product
 from experiments.config import RunConfig, resolve
 
 PAPER_COMPRESSIONS = tuple(10 ** (k / 4) for k in range(13))  # 10^0, 10^0.25, ..., 10^3 (Sec. 7)
-AXES = ("seed", "dataset", "model", "compression", "pruner", "ablate")  # the first varies slowest
-PRUNERS_OPTIONS = ("steps", "schedule", "scope", "ablate")  # of no effect where all is kept
+AXES = ("seed", "dataset", "model", "compression", "pruner", "ablate", "cycles")  # slowest first
+PRUNING = ("steps", "schedule", "scope", "ablate", "cycles", "rewind")  # idle where all is kept
+NOT_IN_CYCLES = ("steps", "schedule", "scope", "score_dtype")
 DENSE = {"compression": 1, "pruner": "magnitude"}
 
 
@@ -15,6 +16,7 @@ def grid(axes: Mapping[str, Sequence], given: Mapping[str, object]) -> list[RunC
     """Every combination of the axes, each run once; the dense network once for all pruners.
 
     An option applies where it means something: `schedule` to pruners that take several steps.
+    With `cycles` above 0 a run is one of `imp`, which has no pruner of its own.
 
     Args:
         axes: Names in AXES -> values.
@@ -23,11 +25,16 @@ def grid(axes: Mapping[str, Sequence], given: Mapping[str, object]) -> list[RunC
     Raises:
         ValueError: If an option is wrong, or does nothing in all of the grid.
     """
+    if any(axes["cycles"]):
+        idle = [name for name in NOT_IN_CYCLES if given.get(name) is not None]
+        idle += ["ablates"] if any(axes["ablate"]) else []
+        if idle:
+            raise ValueError(f"--{idle[0].replace('_', '-')} means nothing with --cycles")
     configs = []
     for values in product(*(axes[name] for name in AXES)):
         configs.append(_point(dict(given) | dict(zip(AXES, values))))
     configs = list(dict.fromkeys(configs))
-    for name in ("steps", "schedule", "scope"):
+    for name in ("steps", "schedule", "scope", "rewind"):
         if given.get(name) is not None and all(getattr(c, name) != given[name] for c in configs):
             raise ValueError(f"--{name} {given[name]} does nothing in this sweep")
     return configs
@@ -35,7 +42,9 @@ def grid(axes: Mapping[str, Sequence], given: Mapping[str, object]) -> list[RunC
 
 def _point(options: dict[str, object]) -> RunConfig:
     if options["compression"] == 1:
-        return resolve({k: v for k, v in options.items() if k not in PRUNERS_OPTIONS} | DENSE)
+        return resolve({k: v for k, v in options.items() if k not in PRUNING} | DENSE)
+    if options["cycles"]:
+        return resolve({k: v for k, v in options.items() if k != "pruner"})
     one_step = options["pruner"] != "synflow" and options.get("steps") in (None, 1)
     if one_step and options.get("schedule") != "certified":
         options |= {"schedule": None}

@@ -33,7 +33,7 @@ FIVE = ["random", "magnitude", "snip", "grasp", "synflow"]
 
 def axes(**values) -> dict:
     """One value for each axis, but for those given."""
-    usual = dict(zip(AXES, ([0], ["digits"], ["mlp"], [10.0], ["synflow"], [None])))
+    usual = dict(zip(AXES, ([0], ["digits"], ["mlp"], [10.0], ["synflow"], [None], [0])))
     return {name: values.get(name, usual[name]) for name in AXES}
 
 
@@ -69,6 +69,29 @@ def test_ablations_are_an_axis_and_the_dense_network_has_none():
     assert [config.ablate for config in configs] == [None, None, "shuffle", "invert"]
 
 
+def test_cycles_are_an_axis_of_imp_which_shares_the_dense_network(tmp_path):
+    chosen = {"epochs": 1, "width": 0.1, "results": str(tmp_path)}
+    configs = grid(axes(compression=[1.0, 10.0], cycles=[1, 2], pruner=FIVE), chosen)
+    assert [(c.pruner, c.cycles) for c in configs] == [("magnitude", n) for n in (0, 1, 2)]
+    assert configs[0] == grid(axes(compression=[1.0]), chosen)[0]
+    assert attempt(configs[2]).state == "finished"
+    assert len(results.read_result(configs[2].directory / results.RESULT)["cycles"]) == 2
+
+
+@pytest.mark.parametrize(
+    "more, given, words",
+    [
+        ({}, {"scope": "local"}, "--scope means nothing with --cycles"),
+        ({}, {"score_dtype": "float32"}, "--score-dtype means nothing with --cycles"),
+        ({"ablate": ["shuffle"]}, {}, "--ablates means nothing with --cycles"),
+        ({"cycles": [0]}, {"rewind": False}, "--rewind does nothing without --cycles"),
+    ],
+)
+def test_what_imp_does_not_heed_is_refused_in_a_sweep_of_cycles(more, given, words):
+    with pytest.raises(ValueError, match=words):
+        grid(axes(**{"cycles": [2]} | more), given)
+
+
 @given(st.integers(1, 40), st.integers(1, 12))
 def test_the_shards_are_the_whole_sweep_dealt_evenly(n, parts):
     cards = [shard(range(n), part, parts) for part in range(1, parts + 1)]
@@ -86,6 +109,7 @@ def test_the_shards_are_the_whole_sweep_dealt_evenly(n, parts):
         (["--compressions", "0.5"], "--compression must be at least 1"),
         (["--pruners", "synflow,flow"], "--pruner must be one of"),
         (["--ablates", "shake"], "--ablate must be one of"),
+        (["--cycles", "2", "--pruners", "snip"], "make two sweeps"),
     ],
 )
 def test_a_wrong_option_is_a_usage_error_and_nothing_is_run(arguments, words, tmp_path):

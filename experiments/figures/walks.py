@@ -1,7 +1,6 @@
 """SynFlow from step to step: what Figs 2 and 7 read of Algorithm 1, one cell per schedule.
 
-Steps that two cells have in common are taken once: cells whose counts begin alike share a walk,
-and every walk begins with the scores of the dense network.
+Steps that two cells have in common are taken once: cells whose counts begin alike share a walk.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,9 +13,7 @@ from experiments.config import DTYPES, RunConfig
 from experiments.figures import cells
 from experiments.progress import Progress
 from experiments.run import initial_model, probe_shape
-from prune import Probe
-from prune.flow import Flow, synaptic_flow
-from prune.masks import Masks, dense_masks, keep_top, size
+from prune import Probe, Step, prunable, prune
 from prune.schedules import SCHEDULES
 
 
@@ -59,57 +56,40 @@ def walks(wanted: Iterable[Cell], N: int) -> list[Walk]:
 
 
 def compute(config: RunConfig, wanted: Sequence[Cell], progress: Progress) -> None:
-    """Prune the network once for each walk, and save each cell where its last step is done.
+    """Prune the network once for each walk, and save each cell when its last step is done.
 
-    A cell says how many weights are kept in each tensor, and the largest prune size / cut size
-    of its steps (Theorem 4). Cells that are saved already are skipped.
+    A cell says the largest prune size / cut size of its steps (Theorem 4), and, where it ends a
+    walk, how many weights are kept in each tensor. Cells that are saved already are skipped, and
+    those whose compression leaves less than one weight.
     """
     wanted = [cell for cell in wanted if not cell.path(config).exists()]
     if not wanted:
         return
     model = initial_model(config)
-    probe = Probe(probe_shape(config), dtype=DTYPES[config.score_dtype])
-    dense = dense_masks(model)
-    plan = walks(wanted, size(dense))
-    progress.begin("synflow steps", 1 + sum(len(walk[0][1]) - 1 for walk in plan))
-    start = synaptic_flow(model, dense, probe)
-    progress.tick()
+    N = sum(weight.numel() for weight in prunable(model).values())
+    plan = walks([cell for cell in wanted if cell.compression <= N], N)
+    progress.begin("synflow steps", sum(walk[0][0].steps for walk in plan))
     for walk in plan:
-        _take(config, walk, (model, dense, probe), start, progress)
+        _take(config, model, [cell for cell, _ in walk], progress)
 
 
-def _take(
-    config: RunConfig,
-    walk: Walk,
-    network: tuple[nn.Module, Masks, Probe],
-    flow: Flow,
-    progress: Progress,
-) -> None:
-    model, masks, probe = network
-    worst = 0.0
-    for step, keep in enumerate(walk[0][1], 1):
-        if step > 1:
-            flow = synaptic_flow(model, masks, probe)
-            progress.tick()
-        fewer = keep_top(flow.scores, masks, keep)
-        worst = max(worst, prune_cut_ratio(flow, masks, fewer))
-        masks = fewer
-        for cell, counts in walk:
-            if len(counts) == step:
-                cells.save(cell.path(config), cell._asdict() | _found(masks, worst))
+def _take(config: RunConfig, model: nn.Module, walk: list[Cell], progress: Progress) -> None:
+    ratios: list[float] = []
 
+    def report(step: Step) -> None:
+        ratios.append(step.prune_cut_ratio)
+        for cell in walk[1:]:
+            if cell.steps == step.step:
+                cells.save(cell.path(config), cell._asdict() | {"max_prune_cut_ratio": max(ratios)})
+        progress.tick()
 
-def _found(masks: Masks, worst: float) -> dict:
-    return {
-        "max_prune_cut_ratio": worst,
+    end = walk[0]
+    probe, dtype = Probe(probe_shape(config)), DTYPES[config.score_dtype]
+    options = end.compression, end.steps, end.schedule
+    masks = prune(model, "synflow", probe, *options, score_dtype=dtype, report=report)
+    found = {
+        "max_prune_cut_ratio": max(ratios),
         "sizes": {name: mask.numel() for name, mask in masks.items()},
         "kept": {name: int(mask.sum()) for name, mask in masks.items()},
     }
-
-
-def prune_cut_ratio(flow: Flow, before: Masks, after: Masks) -> float:
-    """Total score of what was removed / R (Theorem 4); 0 once no path is left."""
-    removed = (
-        flow.scores[name][before[name] & ~mask].double().sum() for name, mask in after.items()
-    )
-    return (sum(removed) / flow.R).item() if flow.R else 0.0
+    cells.save(end.path(config), end._asdict() | found)
