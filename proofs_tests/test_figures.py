@@ -30,7 +30,7 @@ from experiments.figures import (
 )
 from experiments.progress import Silent
 from experiments.results import LAYER_COLUMNS, WEIGHT_COLUMNS, write_rows
-from experiments.run import initial_model, probe_shape
+from experiments.run import _probe, _task, initial_model, probe_shape
 from prune import SCORES, Probe, Step, prune
 from prune.masks import dense_masks, size
 
@@ -175,6 +175,15 @@ def test_snip_and_grasp_take_a_substitute_where_the_data_set_is_missing(computed
     assert found["images"] == "100 images of digits resized to 32 px"
     assert found["images"] in one_shot.images_note(computed)
     assert cells.load(one_shot.path(computed, "magnitude"))["images"] is None
+
+
+def test_where_the_data_set_is_there_the_images_are_those_that_a_run_scores_on():
+    config = resolve({"pruner": "snip", "model": "mlp", "dataset": "digits"})
+    batches, words = one_shot.scoring_images(config, Silent())
+    assert words == "100 images of digits"
+    ours = [t for batch in batches for t in batch]
+    theirs = [t for batch in _probe(config, _task(config, Silent())).batches for t in batch]
+    assert len(ours) == len(theirs) and all(map(torch.equal, ours, theirs))
 
 
 def test_an_interrupted_computation_goes_on_cell_by_cell(tmp_path, few_steps):

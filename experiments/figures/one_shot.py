@@ -16,8 +16,9 @@ from prune import SCORES, Probe
 from prune.masks import Scores, dense_masks, keep_top, size
 from prune.schedules import target
 from prune.scores import READS_DATA
-from train.batches import Task, plain_batches, seed_of, subset
+from train.batches import plain_batches, subset, task
 from train.data import known, load, locate
+from train.seeds import seed_of
 
 PRUNERS = ("random", "magnitude", "snip", "grasp", "synflow")
 SUBSTITUTES = ("fashion-mnist", "digits")  # the second comes with the project
@@ -109,22 +110,24 @@ def _kept(scores: Scores, reverse: bool) -> Iterator[tuple[str, list[int]]]:
 
 def scoring_images(
     config: RunConfig, progress: Progress
-) -> tuple[list[tuple[Tensor, Tensor]], str]:
-    """Batches of 10 x classes training images at the network's size, and a description.
+) -> tuple[Iterator[tuple[Tensor, Tensor]], str]:
+    """Batches of 10 x classes training images at the network's size, to be read once; and what
+    they are, in words.
 
     Of `config.dataset` where it is on disk, else of a substitute, whose few labels are taken
     as the first of the network's.
     """
     name = next(n for n in (config.dataset, *SUBSTITUTES) if _is_here(n, config))
     shape, dataset = probe_shape(config), known(name)
-    train, test = load(name, Path(config.data_dir), counter(progress, "reading images"))
-    chosen = subset(train, 10 * dataset.classes, seed_of(config.seed, SUBSET))
-    task = Task(train, test, dataset, shape[0])
-    batches = [
+    splits = load(name, Path(config.data_dir), counter(progress, "reading images"))
+    shown = shape if name == config.dataset else (shape[0], *dataset.shape[1:])
+    data = task(splits, dataset, shown, torch.device(config.device))
+    chosen = subset(data.train, 10 * dataset.classes, seed_of(config.seed, SUBSET))
+    batches = (
         (_resized(inputs, shape), labels)
-        for inputs, labels in plain_batches(chosen, task, SCORING_BATCH.get(config.dataset, 256))
-    ]
-    resized = f" resized to {shape[1]} px" if dataset.shape[1:] != shape[1:] else ""
+        for inputs, labels in plain_batches(chosen, data, SCORING_BATCH.get(config.dataset, 256))
+    )
+    resized = f" resized to {shape[1]} px" if shown != shape else ""
     return batches, f"{len(chosen.labels)} images of {name}{resized}"
 
 
