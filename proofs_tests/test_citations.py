@@ -1,5 +1,6 @@
 """Whoever searches for a number of the paper finds its definition and its test."""
 
+import fnmatch
 import re
 from pathlib import Path
 
@@ -47,3 +48,15 @@ def test_no_other_spelling_hides_a_number():
         if hidden.search(line)
     ]
     assert not odd
+
+
+def test_the_tests_that_the_page_names_exist():
+    """Each `test_...` of reference/README.md, a name or a pattern, is some test's name."""
+    tests = {
+        name
+        for path in (ROOT / "proofs_tests").glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    named = set(re.findall(r"`(test_[\w*]+)`", (ROOT / "reference/README.md").read_text()))
+    assert len(named) > 10
+    assert all(fnmatch.filter(tests, name) for name in named)
