@@ -1,6 +1,6 @@
-"""One contender in a process of its own: `python -m benchmarks.contender '{"name": ...}'`.
+"""One contender in a process of its own: `python -m benchmarks.contender JSON`, of a Job.
 
-Prints one JSON line: the seconds that the timed part took, and the peak memory of the process.
+Prints one JSON line: seconds of the timed part, peak memory, and what the contender says of itself.
 """
 
 import json
@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn import functional as F
 
 from benchmarks.literal import literal_synflow
 from prune import Probe, prune, save_masks
@@ -29,84 +30,142 @@ NETWORKS = {  # name -> model, shape of an input, classes
 class Job(NamedTuple):
     """What one process is to do."""
 
-    name: str  # a key of CONTENDERS
-    network: str  # a key of NETWORKS
-    dtype: str = "float64"
+    contender: str  # a key of CONTENDERS
+    network: str  # a key of NETWORKS, or "mlp-WIDTH": three square layers
+    dtype: str = "float64"  # of scores and passes; networks are float32
     steps: int = 100
     compression: float = 100
+    batches: int = 4  # of 64 images, for scores that read data
     device: str = "cpu"
     masks: str | None = None  # where to save the masks
 
 
-def literal(model: nn.Module, job: Job) -> dict[str, Tensor]:
+def network(job: Job) -> tuple[nn.Module, tuple[int, ...], int]:
+    """The job's network with the weights of seed 0; shape of an input, classes."""
+    torch.manual_seed(0)
+    if job.network.startswith("mlp-"):
+        width = int(job.network.removeprefix("mlp-"))
+        layers = [nn.Linear(width, width) for _ in range(3)]
+        model = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
+        return model.to(job.device), (width,), width
+    name, shape, classes = NETWORKS[job.network]
+    return build(name, shape, classes).to(job.device), shape, classes
+
+
+def literal(job: Job, model: nn.Module, shape: tuple[int, ...], classes: int) -> dict:
     """(a) A straightforward Algorithm 1."""
-    shape, dtype = NETWORKS[job.network][1], getattr(torch, job.dtype)
-    return literal_synflow(model, shape, job.compression, job.steps, dtype)
-
-
-def ours(model: nn.Module, job: Job) -> dict[str, Tensor]:
-    """(b) `prune`."""
-    probe, dtype = Probe(NETWORKS[job.network][1]), getattr(torch, job.dtype)
-    return prune(model, "synflow", probe, job.compression, steps=job.steps, score_dtype=dtype)
-
-
-def certified(model: nn.Module, job: Job) -> dict[str, Tensor]:
-    """(b) `prune` in as few steps as Theorem 4 allows."""
-    probe, dtype = Probe(NETWORKS[job.network][1]), getattr(torch, job.dtype)
-    return prune(model, "synflow", probe, job.compression, schedule="certified", score_dtype=dtype)
-
-
-def passes(model: nn.Module, job: Job) -> None:
-    """(c) As many plain forward and backward passes as there are steps."""
     dtype = getattr(torch, job.dtype)
-    model = model.to(dtype).eval()
-    ones = torch.ones(1, *NETWORKS[job.network][1], dtype=dtype, device=job.device)
+    masks = literal_synflow(model, shape, job.compression, job.steps, dtype)
+    return {"masks": masks}
+
+
+def ours(job: Job, model: nn.Module, shape: tuple[int, ...], classes: int) -> dict:
+    """(b) `prune`."""
+    dtype = getattr(torch, job.dtype)
+    probe = Probe(shape)
+    masks = prune(model, "synflow", probe, job.compression, steps=job.steps, score_dtype=dtype)
+    return {"masks": masks}
+
+
+def certified(job: Job, model: nn.Module, shape: tuple[int, ...], classes: int) -> dict:
+    """(b) `prune` in as many steps as Theorem 4 asks for."""
+    taken = []
+    masks = prune(
+        model,
+        "synflow",
+        Probe(shape),
+        job.compression,
+        schedule="certified",
+        score_dtype=getattr(torch, job.dtype),
+        report=lambda step: taken.append(step.step),
+    )
+    return {"masks": masks, "steps": len(taken)}
+
+
+def passes(job: Job, model: nn.Module, shape: tuple[int, ...], classes: int) -> dict:
+    """(c) As many plain forward and backward passes as there are steps."""
+    model = model.to(getattr(torch, job.dtype)).eval()
+    ones = torch.ones(1, *shape, dtype=getattr(torch, job.dtype), device=job.device)
     for _ in range(job.steps):
         model.zero_grad()
         model(ones).sum().backward()
+    return {}
 
 
-CONTENDERS: dict[str, Callable] = {
+def _batches(job: Job, shape: tuple[int, ...], classes: int) -> list:
+    """Random images and labels."""
+    generator = torch.Generator().manual_seed(0)
+    return [
+        (
+            torch.randn(64, *shape, generator=generator).to(job.device),
+            torch.randint(classes, (64,), generator=generator).to(job.device),
+        )
+        for _ in range(job.batches)
+    ]
+
+
+def by_data(job: Job, model: nn.Module, shape: tuple[int, ...], classes: int) -> dict:
+    """`prune` by SNIP or GraSP, once."""
+    probe = Probe(shape, _batches(job, shape, classes))
+    dtype = getattr(torch, job.dtype)
+    return {"masks": prune(model, job.contender, probe, job.compression, score_dtype=dtype)}
+
+
+def backward(job: Job, model: nn.Module, shape: tuple[int, ...], classes: int) -> dict:
+    """One plain backward pass for each batch; "double": one through the gradient's norm."""
+    model = model.to(getattr(torch, job.dtype)).eval()
+    weights = [p for p in model.parameters() if p.dim() > 1]
+    for inputs, labels in _batches(job, shape, classes):
+        loss = F.cross_entropy(model(inputs.to(weights[0].dtype)), labels)
+        if job.contender == "double":
+            gradients = torch.autograd.grad(loss, weights, create_graph=True)
+            loss = sum(g.square().sum() for g in gradients) / 2
+        torch.autograd.grad(loss, weights)
+    return {}
+
+
+CONTENDERS: dict[str, Callable[..., dict]] = {
     "literal": literal,
     "ours": ours,
     "certified": certified,
     "passes": passes,
+    "snip": by_data,
+    "grasp": by_data,
+    "backward": backward,
+    "double": backward,
 }
 
 
-def network(job: Job) -> nn.Module:
-    """The job's network with the weights of seed 0."""
-    torch.manual_seed(0)
-    return build(*NETWORKS[job.network]).to(job.device)
-
-
-def synchronised(device: str) -> float:
+def _clock(device: str) -> float:
     """The time, once the device has done what it was given."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
-def peak_mib(device: str) -> float:
-    """The most memory that was in use: of the process, or what was allocated on the GPU."""
+def _peak_mib(device: str) -> float:
+    """The most memory that was in use: by the process, or allocated on the GPU."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # kB on Linux
 
 
-def measure(job: Job) -> dict:
-    """Do the job once on a small network to warm up, then for real."""
-    if job.device.startswith("cuda"):
-        warm = job._replace(network="mlp", masks=None)
-        CONTENDERS[job.name](network(warm), warm)
-    model = network(job)
-    start = synchronised(job.device)
-    masks = CONTENDERS[job.name](model, job)
-    seconds = synchronised(job.device) - start
+def measured(job: Job) -> dict:
+    """Do the job: a little of it on a small network to warm up, then for real."""
+    contender = CONTENDERS[job.contender]
+    warm = job._replace(network="mlp", steps=2, compression=2, batches=1)
+    contender(warm, *network(warm))
+    subject = network(job)
+    idle = _peak_mib(job.device)
+    start = _clock(job.device)
+    said = contender(job, *subject)
+    seconds = _clock(job.device) - start
+    peak = _peak_mib(job.device)
+    masks = said.pop("masks", None)
     if job.masks:
         save_masks(masks, job.masks)
-    return {"seconds": seconds, "cpu": time.process_time(), "peak_mib": peak_mib(job.device)}
+    return {"seconds": seconds, "idle_mib": idle, "peak_mib": peak} | said
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(Job(**json.loads(sys.argv[1])))))
+    print(json.dumps(measured(Job(**json.loads(sys.argv[1])))))

@@ -25,7 +25,7 @@ from prune.flow import synaptic_flow
 from prune.masks import dense_masks, keep_top, size
 from prune.matrices import cut_down, full_mask, matrix_of, spread, without
 from prune.plateaus import NONE, Map, Plateau, Plateaus, added, narrowed, windowed
-from prune.products import Products
+from prune.products import Gradient, Products
 from prune.selection import Scored, lowest, lowest_within
 from train.models import build
 
@@ -97,7 +97,11 @@ STRANGE = {
     "cropped": lambda x: x[..., : max(1, x.shape[3] - 1)],
     "joined": lambda x: torch.cat([x, x.relu()], 1),
     "summed": lambda x: x + F.max_pool2d(x, 3, 1, 1),
-    "summed by name": lambda x: torch.add(x, other=F.max_pool2d(x, 3, 1, 1), alpha=2),
+    "summed by name": lambda x: torch.add(x, other=F.max_pool2d(x, 3, 1, 1)),
+    "summed with a factor": lambda x: torch.add(x, F.max_pool2d(x, 3, 1, 1), alpha=2),
+    "maximum of cut windows": lambda x: F.max_pool2d(x, 3, 3, 1, ceil_mode=True),
+    "average of cut windows": lambda x: F.avg_pool2d(x, 2, 3, 1, ceil_mode=True),
+    "average": lambda x: F.avg_pool2d(x, 2, padding=1, count_include_pad=False),
     "by name": lambda x: F.relu(input=x),
     "one added": lambda x: x + 1.0,
     "indices": lambda x: F.max_pool2d(x, 1, return_indices=True)[0],
@@ -188,12 +192,13 @@ def test_small_images_give_the_flow_of_the_large_one(case):
 @pytest.mark.parametrize("kind", STRANGE)
 def test_functions_without_a_rule_see_the_whole_image(kind):
     """And functions that no one sees make the whole network run on it."""
+    shape = (1, 20, 30)
     layers = [nn.Conv2d(1, 2, 3, padding=1), Apply(STRANGE[kind])]
-    channels = shape_after(nn.Sequential(*layers), (1, 20, 30))[0]
-    layers += [nn.Conv2d(channels, 2, 3, stride=2, padding=1), nn.MaxPool2d(2)]
-    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(70, 2))
+    channels = shape_after(nn.Sequential(*layers), shape)[0]
+    layers += [nn.Conv2d(channels, 2, 3, stride=2, padding=1), nn.MaxPool2d(2), nn.Flatten()]
+    model = nn.Sequential(*layers, nn.Linear(*shape_after(nn.Sequential(*layers), shape), 2))
     fill(model, seed=0)
-    assert_same_flow(model, (1, 20, 30), dense_masks(model))
+    assert_same_flow(model, shape, dense_masks(model))
 
 
 @st.composite
@@ -304,10 +309,13 @@ class Conditional(nn.Module):
     def __init__(self):
         super().__init__()
         self.used, self.ignored, self.idle = (nn.Conv2d(1, 2, 2) for _ in range(3))
+        self.last = nn.Linear(2, 2, bias=False)
+        self.shift = nn.Parameter(torch.tensor([1.0, 2]))  # not named as a bias: counts
 
     def forward(self, x):
         self.ignored(x)
-        return F.conv2d(x, weight=self.used.weight, padding=(1,), stride=2)
+        x = F.conv2d(x, weight=self.used.weight, padding=(1,), stride=2, bias=self.shift)
+        return F.linear(x.amax((2, 3)), self.last.weight, self.shift)
 
 
 class OneImage(nn.Module):
@@ -351,6 +359,16 @@ def test_a_weight_may_be_used_in_any_way(kind, density):
     N = size(masks)
     *_, expected = algorithm_1(model, shape, counts(N, 4, 6, "linear"))
     assert row(prune(model, "synflow", Probe(shape), 4, steps=6, schedule="linear")) == expected
+
+
+def test_single_entries_of_a_gradient_are_those_of_its_rows():
+    """As selection samples them, with a part that autograd found and without."""
+    flow_out, flow_in, rest = torch.randint(9, (3, 2)), torch.randint(9, (3, 4)), torch.ones(2, 4)
+    row, column = torch.tensor([0, 1, 1]), torch.tensor([3, 0, 2])
+    for more in (None, rest.long()):
+        gradient = Gradient(flow_out, flow_in, more)
+        assert torch.equal(gradient.at(row, column), gradient.rows(slice(None))[row, column])
+        assert torch.equal(gradient.rows(slice(1, 2)), gradient.rows(slice(None))[1:])
 
 
 def test_nothing_of_a_pass_outlives_it():

@@ -102,12 +102,12 @@ def _conv(func, x: Map, weight, bias=None, stride=1, padding=0, dilation=1, grou
 
 
 def _max_pool(
-    func, x: Map, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, *_, **more
-):
-    if ceil_mode or any(more.values()):  # indices would be those of the small image
+    func, x: Map, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, **_
+):  # with return_indices it is another function
+    if ceil_mode:
         return None
-    more = (kernel_size, stride or kernel_size, padding, dilation)
-    return windowed(x, lambda image: func(image, *more), *more)
+    window = (kernel_size, stride or kernel_size, padding, dilation)
+    return windowed(x, lambda image: func(image, *window), *window)
 
 
 def _avg_pool(func, x: Map, kernel_size, stride=None, padding=0, ceil_mode=False, *more, **named):
@@ -158,9 +158,9 @@ class Plateaus(TorchFunctionMode):
         return self.stand_in(Map(x[..., :1, :1], tuple(Plateau(0, n) for n in x.shape[2:])))
 
     def bypassed(self, R: Tensor) -> bool:
-        """Whether R depends on stand-ins and not on what they stand for."""
+        """Whether R depends on stand-ins themselves, in place of what they stand for."""
         (found,) = torch.autograd.grad(R, self.nothing, retain_graph=True, allow_unused=True)
-        return found is not None or bool(R.isnan())
+        return found is not None
 
     def stand_in(self, x: Map) -> Tensor:
         """What the network is given for x."""
