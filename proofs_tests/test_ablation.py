@@ -124,11 +124,12 @@ def test_recorded_weights_are_those_of_each_epoch_and_survive_an_interruption(tm
     trained = torch.load(config.directory / results.CHECKPOINT)["model"]
     for row in rows[-3:]:
         assert float(row["mean_square"]) == trained[row["name"]].double().square().mean().item()
-    assert rows == interrupted(replace(config, results=str(tmp_path / "b")))
+    for name, lost in (("b", False), ("c", True)):
+        assert rows == interrupted(replace(config, results=str(tmp_path / name)), lost)
 
 
-def interrupted(config) -> list[dict]:
-    """The rows of a run that is stopped between an epoch's checkpoint and its record."""
+def interrupted(config, lost: bool) -> list[dict]:
+    """The rows of a run that is stopped after an epoch; `lost`: just before they are written."""
 
     class Stop(Exception):
         pass
@@ -140,7 +141,8 @@ def interrupted(config) -> list[dict]:
 
         def note(self, text):
             if text.startswith("epoch 1"):
-                (config.directory / results.WEIGHTS).unlink()
+                if lost:
+                    (config.directory / results.WEIGHTS).unlink()
                 raise Stop
 
     with pytest.raises(Stop):
