@@ -150,7 +150,7 @@ def certified(rounds, device, network, compression) -> None:
     both = sum(int((of_100[name] & mask).sum()) for name, mask in of_certified.items())
     kept = sum(int(mask.sum()) for mask in of_certified.values())
     fast = runs["certified"]
-    ratios, seconds = [ratio(runs[name], fast) for name in "ab"], middle(fast, "seconds")
+    ratios = [ratio(runs[name], fast) for name in "ab"]
     table(
         f"certified to compression {compression:g}, on {machine(device)}; {rounds} rounds",
         "network | steps | (a) / certified | (b) / certified | seconds | kept by 100 steps too",

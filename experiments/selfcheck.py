@@ -53,11 +53,12 @@ def selfcheck(device: str) -> Iterator[Outcome]:
     """Make all checks on the device, one after the other; one that fails stops no other."""
     for name, check in CHECKS.items():
         start = time.perf_counter()
-        verdict, detail = _made(check, torch.device(device))
+        verdict, detail = made(check, torch.device(device))
         yield Outcome(name, verdict, time.perf_counter() - start, detail)
 
 
-def _made(check: Callable[[torch.device], str], device: torch.device) -> tuple[str, str]:
+def made(check: Callable[[torch.device], str], device: torch.device) -> tuple[str, str]:
+    """The verdict of one check, and what it says."""
     try:
         return "PASS", check(device)
     except Impossible as reason:

@@ -53,7 +53,7 @@ def begin_epoch(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: int) ->
 
 
 def update(optimizer: torch.optim.Optimizer) -> None:
-    """Move each group's parameters as often as its `updates`, with the same gradient.
+    """Move each group's parameters as often as its `updates`, with one gradient; then drop it.
 
     Equal to an optimiser that lists a parameter several times (FACTS.md 4.1).
     """
@@ -108,7 +108,6 @@ def step(
     Returns:
         This rank's part of the summed loss, float64, still on the device: nothing waits for it.
     """
-    optimizer.zero_grad()
     loss = F.cross_entropy(model(inputs), labels, reduction="sum")
     (loss / size * ranks()).backward()  # DistributedDataParallel takes the mean over the ranks
     update(optimizer)
@@ -147,6 +146,7 @@ def train(
         FloatingPointError: If the loss is no longer finite; the last checkpoint stays.
     """
     optimizer = sgd(plain(model), recipe)
+    optimizer.zero_grad()
     start = checkpoint.fingerprint(plain(model), recipe, seed)
     history = resume(plain(model), optimizer, path, start)
     for row in history:

@@ -2,6 +2,7 @@
 
 import csv
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -25,11 +26,10 @@ def schedule(device: torch.device) -> str:
     """Learning rate, weight decay, momentum and batches of every epoch, as App. 12.3 has them."""
     with open(TABLE, newline="") as file:
         expected = list(csv.DictReader(file))
-    found = [row for m in MODELS for d in DATASETS for row in trace(m, d)]
-    expect(len(found) == len(expected), f"{len(found)} epochs; {len(expected)} are committed")
-    for row, wanted in zip(found, expected):
+    found = (row for m in MODELS for d in DATASETS for row in trace(m, d))
+    for row, wanted in zip_longest(found, expected):
         expect(row == wanted, f"{row} is not the committed {wanted}")
-    return f"{len(found)} epochs of {len(MODELS) * len(DATASETS)} combinations"
+    return f"{len(expected)} epochs of {len(MODELS) * len(DATASETS)} combinations"
 
 
 def trace(model: str, dataset: str) -> list[dict[str, str]]:
