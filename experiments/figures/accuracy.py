@@ -16,7 +16,8 @@ ARROWS = (
     " Arrows: critical compression, the largest before layer-collapse (mean over seeds). Dashed: "
     "the largest possible, N / L."
 )
-THIN = " Thin with hollow markers: published means{best}; their GraSP keeps the other end."
+THIN = " Thin with hollow markers: published means{best}; their GraSP keeps the other end{wide}."
+WIDE = ", their WideResNet-18 is ResNet-18"
 
 
 def draw_one(results: Path, filters: Mapping[str, object], best: bool = False) -> style.Drawing:
@@ -70,7 +71,11 @@ def _caption(panels: list[collect.Panel], best: bool, name: str) -> str:
     seeds = {len({row["seed"] for row in panel.rows}) for panel in panels}
     counts = f" ({min(seeds)})" if len(seeds) == 1 else f" ({min(seeds)} to {max(seeds)})"
     overlaid = any(_published(panel, name, best) for panel in panels)
-    thin = THIN.format(best="" if best else ", best over epochs where the final is not published")
+    thin = THIN.format(
+        best=" of the best epoch" if best or name == "figure6" else "",
+        wide=", their WideResNet-18 is ResNet-18"
+        * any(p.setting["model"] == "wrn18" for p in panels),
+    )
     return CAPTION.format(
         which=WHICH[best][1],
         seeds=counts,

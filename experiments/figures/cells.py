@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from experiments.config import RunConfig
+from experiments.figures.collect import name
 from experiments.results import write_text
 from experiments.run import probe_shape
 
@@ -53,7 +54,5 @@ def comparable(config: RunConfig) -> bool:
 
 def title(config: RunConfig) -> str:
     """The network in words."""
-    names = {"vgg19-plain": "VGG-19 (no batch norm)"}
-    width = f", width {config.width:g}" if config.width != 1 else ""
     pixels = probe_shape(config)[1]
-    return f"{names.get(config.model, config.model)}{width}, {pixels} px ({config.dataset})"
+    return f"{name(config.model, config.width, config.dataset)} ({pixels} px)"

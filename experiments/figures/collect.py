@@ -13,8 +13,13 @@ POINT = ("compression", "seed")  # where on a curve a run lies
 CURVE = ("pruner", "steps", "schedule", "scope", "score_dtype", "ablate", "cycles", "rewind")
 ONCE = ("series", "compression", "seed")  # equal runs, one of which recorded weights, count once
 ASIDE = ("device", "record_weights", "workers")  # of no weight for the result
-PUBLISHED_MODELS = {"vgg11": "VGG-11", "vgg16": "VGG-16", "vgg19-plain": "VGG-19 (no batch norm)",
-                    "resnet18": "ResNet-18", "wrn18": "WideResNet-18"}  # fmt: skip
+NAMES = {
+    **{"vgg11": "VGG-11", "vgg16": "VGG-16", "vgg19": "VGG-19", "vgg19-plain": "VGG-19 without BN"},
+    **{"resnet18": "ResNet-18", "wrn18": "WideResNet-18", "mlp": "MLP"},
+    **{"digits": "digits", "mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"},
+    **{"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"},
+    **{"tiny-imagenet": "Tiny ImageNet", "imagenet": "ImageNet"},
+}
 
 
 class Panel(NamedTuple):
@@ -26,10 +31,13 @@ class Panel(NamedTuple):
     @property
     def name(self) -> str:
         """The network and the data set, and the width where it is not 1."""
-        model = PUBLISHED_MODELS.get(self.setting["model"], self.setting["model"])
-        width = self.setting.get("width", 1)
-        scaled = f" (width {width:g})" if width != 1 else ""
-        return f"{model}{scaled}, {self.setting['dataset']}"
+        return name(self.setting["model"], self.setting["width"], self.setting["dataset"])
+
+
+def name(model: str, width: float, dataset: str) -> str:
+    """As papers write it."""
+    scaled = f" (width {width:g})" if width != 1 else ""
+    return f"{NAMES.get(model, model)}{scaled}, {NAMES[dataset]}"
 
 
 def runs(results: Path) -> list[dict]:

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from experiments.config import RunConfig
 from experiments.figures import cells, style
+from experiments.figures.collect import name
 from experiments.progress import Progress
 from experiments.run import initial_model, probe_shape
 from prune import Probe
@@ -136,8 +137,7 @@ def draw(configs: Sequence[RunConfig]) -> style.Drawing:
             axis.plot(range(1, len(curve) + 1), curve, line, color=color, marker=marker, ms=4,
                       mew=0, markevery=(len(curve) // 10, len(curve) // 5), lw=1.4,
                       label=label)  # fmt: skip
-        width = f" (width {config.width:g})" if config.width != 1 else ""
-        style.title(axis, f"{config.model}{width}, {config.dataset}")
+        style.title(axis, name(config.model, config.width, config.dataset))
         style.labels(axis, x="step")
     style.labels(axes[0], y="IoU of the masks")
     style.legend_above(figure, axes)
