@@ -73,8 +73,7 @@ def _caption(panels: list[collect.Panel], best: bool, name: str) -> str:
     overlaid = any(_published(panel, name, best) for panel in panels)
     thin = THIN.format(
         best=" of the best epoch" if best or name == "figure6" else "",
-        wide=", their WideResNet-18 is ResNet-18"
-        * any(p.setting["model"] == "wrn18" for p in panels),
+        wide=WIDE if any(p.setting["model"] == "wrn18" for p in panels) else "",
     )
     return CAPTION.format(
         which=WHICH[best][1],
