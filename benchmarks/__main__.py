@@ -24,7 +24,12 @@ def options(command):
     """Those that every comparison has."""
     rounds = click.option("--rounds", default=3, show_default=True, help="Turns of each.")
     device = click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-    return rounds(device(command))
+    busy = click.option(
+        "--busy",
+        is_flag=True,
+        help="One thread each, and its processor time: for a machine that has other work, too.",
+    )
+    return rounds(device(busy(command)))
 
 
 def table(title: str, head: str, rows: list[list]) -> None:
@@ -45,11 +50,17 @@ def main() -> None:
 @click.option("--steps", default=100, show_default=True)
 @click.option("--compression", default=100.0, show_default=True)
 @click.option("--check", is_flag=True, help="Compare masks with (a) in float64: slow.")
-def synflow(rounds, device, networks, steps, compression, check) -> None:
+def synflow(rounds, device, busy, networks, steps, compression, check) -> None:
     """SynFlow: (a) literal in float32, (b) ours in float64, (c) as many plain float64 passes."""
     rows = []
     for name in networks.split(","):
-        job = {"network": name, "steps": steps, "compression": compression, "device": device}
+        job = {
+            "network": name,
+            "steps": steps,
+            "compression": compression,
+            "device": device,
+            "busy": busy,
+        }
         runs = rounds_of(
             rounds,
             {
@@ -64,7 +75,7 @@ def synflow(rounds, device, networks, steps, compression, check) -> None:
         rows.append(row + (checked(job) if check else []))
     more = " | (a) float64 MiB | weights that differ" if check else ""
     table(
-        f"SynFlow, {steps} steps to compression {compression:g}, on {machine(device)}; "
+        f"SynFlow, {steps} steps to compression {compression:g}, on {machine(device, busy)}; "
         f"{rounds} rounds, ratios as min / median / max",
         "network | (b) / (c) | (a) / (b) | (a) s | (b) s | (c) s | (a) MiB | (b) MiB | (c) MiB"
         + more,
@@ -87,9 +98,9 @@ def checked(job: dict) -> list:
 @options
 @click.option("--network", default="vgg16", show_default=True)
 @click.option("--compression", default=100.0, show_default=True)
-def certified(rounds, device, network, compression) -> None:
+def certified(rounds, device, busy, network, compression) -> None:
     """The certified schedule: steps, time, and overlap with the masks of 100 steps."""
-    job = {"network": network, "compression": compression, "device": device}
+    job = {"network": network, "compression": compression, "device": device, "busy": busy}
     with tempfile.TemporaryDirectory() as folder:
         runs = rounds_of(
             rounds,
@@ -106,7 +117,7 @@ def certified(rounds, device, network, compression) -> None:
     ratios = [ratio(runs[name], fast) for name in "ab"]
     row = [network, fast[0]["steps"], *ratios, f"{middle(fast, 'seconds'):.3g}"]
     table(
-        f"certified to compression {compression:g}, on {machine(device)}; {rounds} rounds",
+        f"certified to compression {compression:g}, on {machine(device, busy)}; {rounds} rounds",
         "network | steps | (a) / certified | (b) / certified | seconds | kept by 100 steps too",
         [[*row, f"{both / kept:.1%}"]],
     )
@@ -115,11 +126,11 @@ def certified(rounds, device, network, compression) -> None:
 @main.command()
 @options
 @click.option("--network", default="vgg16", show_default=True)
-def data(rounds, device, network) -> None:
+def data(rounds, device, busy, network) -> None:
     """SNIP and GraSP beside one plain (double) backward pass for each batch; their memory."""
     rows = []
     for score, plain in (("snip", "backward"), ("grasp", "double")):
-        job = {"network": network, "device": device}
+        job = {"network": network, "device": device, "busy": busy}
         runs = rounds_of(
             rounds,
             {
@@ -131,7 +142,8 @@ def data(rounds, device, network) -> None:
         row = [score, ratio(runs["score"], runs["plain"])]
         rows.append(row + [f"{middle(runs[k], 'peak_mib'):.0f}" for k in ("few", "score", "plain")])
     table(
-        f"Scores of {network} in float64 from batches of 64, on {machine(device)}; {rounds} rounds",
+        f"Scores of {network} in float64, batches of 64, on {machine(device, busy)}; "
+        f"{rounds} rounds",
         "score | score / plain, 6 batches | MiB, 2 batches | MiB, 6 batches | plain MiB",
         rows,
     )
@@ -140,12 +152,12 @@ def data(rounds, device, network) -> None:
 @main.command()
 @options
 @click.option("--figure", type=click.Path(dir_okay=False), help="Draw it, too.")
-def growth(rounds, device, figure) -> None:
+def growth(rounds, device, busy, figure) -> None:
     """Time and memory of 100 steps against the number of weights: MLPs of 10^5 to 10^7.5."""
     rows, points = [], []
     for exponent in (5, 5.5, 6, 6.5, 7, 7.5):
         width = round((10**exponent / 3) ** 0.5)
-        N, job = 3 * width**2, {"network": f"mlp-{width}", "device": device}
+        N, job = 3 * width**2, {"network": f"mlp-{width}", "device": device, "busy": busy}
         runs = rounds_of(rounds, {name: job | {"contender": name} for name in ("ours", "passes")})
         seconds = middle(runs["ours"], "seconds")
         memory = median(run["peak_mib"] - run["idle_mib"] for run in runs["ours"])
@@ -153,7 +165,7 @@ def growth(rounds, device, figure) -> None:
         per_weight = [f"{seconds / N * 1e7:.1f}", f"{memory * 2**20 / N:.1f}"]
         rows.append([f"{N:,}", f"{seconds:.3g}", *per_weight, ratio(runs["ours"], runs["passes"])])
     table(
-        f"100 steps to compression 100, on {machine(device)}; {rounds} rounds",
+        f"100 steps to compression 100, on {machine(device, busy)}; {rounds} rounds",
         "weights | (b) s | ns for a weight and step | bytes for a weight | (b) / (c)",
         rows,
     )
@@ -195,7 +207,7 @@ def start_up(rounds) -> None:
             spent = json.loads(Path(path).read_text())["seconds"]
         besides.append(seconds - spent["prune"] - spent["train"])
     table(
-        f"Start-up on {machine('cpu')}; {rounds} rounds, seconds as min / median / max",
+        f"Start-up on {machine('cpu', False)}; {rounds} rounds, seconds as min / median / max",
         "what | seconds",
         [
             [name, " / ".join(f"{f(times):.2f}" for f in (min, median, max))]

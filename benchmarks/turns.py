@@ -40,7 +40,7 @@ def middle(runs: list[dict], key: str) -> float:
     return median(run[key] for run in runs)
 
 
-def machine(device: str) -> str:
+def machine(device: str, busy: bool) -> str:
     """What it was measured on."""
     name = next(
         (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line),
@@ -48,4 +48,5 @@ def machine(device: str) -> str:
     )
     if device.startswith("cuda"):
         name = torch.cuda.get_device_name(device)
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    threads = "1 thread, processor time" if busy else f"{torch.get_num_threads()} threads"
+    return f"{name}, {threads}, torch {torch.__version__}"
