@@ -1,60 +1,35 @@
 """`python -m benchmarks COMMAND`: how fast pruning is, as ratios of times measured side by side.
 
-Contenders take turns, each in a process of its own, for some rounds; a ratio is of two times of
-the same round. So other work on the machine disturbs both, and min, median and max show how much.
+Contenders take turns for some rounds, and a ratio is of two times of the same round: what else the
+machine does disturbs both, and min, median and max over the rounds show how much.
 """
 
 import json
-import platform
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
 
 import click
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.turns import ROOT, machine, measured, middle, ratio, rounds_of
+from prune import load_masks
+
 NETWORKS = ("mlp", "vgg16", "resnet18", "vgg19", "resnet50")
 
 
 def options(command):
     """Those that every comparison has."""
-    for option in (
-        click.option(
-            "--rounds", default=3, show_default=True, help="How often each takes its turn."
-        ),
-        click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N."),
-    ):
-        command = option(command)
-    return command
-
-
-def measured(contender: str, network: str, **job) -> dict:
-    """Run one contender in a process of its own; its seconds, memory and what else it says."""
-    job = {"contender": contender, "network": network} | job
-    command = [sys.executable, "-m", "benchmarks.contender", json.dumps(job)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise click.ClickException(f"{contender} on {network} failed")
-    click.echo(f"  {contender:10} {network:9} {done.stdout.strip()}", err=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def rounds_of(rounds: int, contenders: dict[str, dict]) -> dict[str, list[dict]]:
-    """Let the contenders take turns."""
-    turns = [{name: measured(**job) for name, job in contenders.items()} for _ in range(rounds)]
-    return {name: [turn[name] for turn in turns] for name in contenders}
-
-
-def ratio(these: list[dict], those: list[dict], key: str = "seconds") -> str:
-    """Min, median and max over the rounds."""
-    ratios = sorted(a[key] / b[key] for a, b in zip(these, those))
-    return f"{ratios[0]:.2f} / {median(ratios):.2f} / {ratios[-1]:.2f}"
-
-
-def middle(runs: list[dict], key: str) -> float:
-    return median(run[key] for run in runs)
+    rounds = click.option("--rounds", default=3, show_default=True, help="Turns of each.")
+    device = click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+    busy = click.option(
+        "--busy",
+        is_flag=True,
+        help="One thread each, and its processor time: for a machine that has other work, too.",
+    )
+    return rounds(device(busy(command)))
 
 
 def table(title: str, head: str, rows: list[list]) -> None:
@@ -62,19 +37,6 @@ def table(title: str, head: str, rows: list[list]) -> None:
     click.echo(f"\n{title}\n\n| {head} |\n|{'---|' * (head.count('|') + 1)}")
     for row in rows:
         click.echo("| " + " | ".join(map(str, row)) + " |")
-
-
-def machine(device: str) -> str:
-    """What it was measured on."""
-    import torch
-
-    name = next(
-        (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line),
-        platform.processor(),
-    )
-    if device.startswith("cuda"):
-        name = torch.cuda.get_device_name(device)
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 @click.group()
@@ -88,11 +50,17 @@ def main() -> None:
 @click.option("--steps", default=100, show_default=True)
 @click.option("--compression", default=100.0, show_default=True)
 @click.option("--check", is_flag=True, help="Compare masks with (a) in float64: slow.")
-def synflow(rounds, device, networks, steps, compression, check) -> None:
+def synflow(rounds, device, busy, networks, steps, compression, check) -> None:
     """SynFlow: (a) literal in float32, (b) ours in float64, (c) as many plain float64 passes."""
     rows = []
     for name in networks.split(","):
-        job = {"network": name, "steps": steps, "compression": compression, "device": device}
+        job = {
+            "network": name,
+            "steps": steps,
+            "compression": compression,
+            "device": device,
+            "busy": busy,
+        }
         runs = rounds_of(
             rounds,
             {
@@ -107,7 +75,7 @@ def synflow(rounds, device, networks, steps, compression, check) -> None:
         rows.append(row + (checked(job) if check else []))
     more = " | (a) float64 MiB | weights that differ" if check else ""
     table(
-        f"SynFlow, {steps} steps to compression {compression:g}, on {machine(device)}; "
+        f"SynFlow, {steps} steps to compression {compression:g}, on {machine(device, busy)}; "
         f"{rounds} rounds, ratios as min / median / max",
         "network | (b) / (c) | (a) / (b) | (a) s | (b) s | (c) s | (a) MiB | (b) MiB | (c) MiB"
         + more,
@@ -117,8 +85,6 @@ def synflow(rounds, device, networks, steps, compression, check) -> None:
 
 def checked(job: dict) -> list:
     """Memory of (a) in float64, and in how many weights its masks differ from ours."""
-    from prune import load_masks
-
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: f"{folder}/{name}.npz" for name in ("literal", "ours")}
         runs = {n: measured(**job, contender=n, masks=path) for n, path in paths.items()}
@@ -132,11 +98,9 @@ def checked(job: dict) -> list:
 @options
 @click.option("--network", default="vgg16", show_default=True)
 @click.option("--compression", default=100.0, show_default=True)
-def certified(rounds, device, network, compression) -> None:
+def certified(rounds, device, busy, network, compression) -> None:
     """The certified schedule: steps, time, and overlap with the masks of 100 steps."""
-    from prune import load_masks
-
-    job = {"network": network, "compression": compression, "device": device}
+    job = {"network": network, "compression": compression, "device": device, "busy": busy}
     with tempfile.TemporaryDirectory() as folder:
         runs = rounds_of(
             rounds,
@@ -151,29 +115,22 @@ def certified(rounds, device, network, compression) -> None:
     kept = sum(int(mask.sum()) for mask in of_certified.values())
     fast = runs["certified"]
     ratios = [ratio(runs[name], fast) for name in "ab"]
+    row = [network, fast[0]["steps"], *ratios, f"{middle(fast, 'seconds'):.3g}"]
     table(
-        f"certified to compression {compression:g}, on {machine(device)}; {rounds} rounds",
+        f"certified to compression {compression:g}, on {machine(device, busy)}; {rounds} rounds",
         "network | steps | (a) / certified | (b) / certified | seconds | kept by 100 steps too",
-        [
-            [
-                network,
-                fast[0]["steps"],
-                *ratios,
-                f"{middle(fast, 'seconds'):.3g}",
-                f"{both / kept:.1%}",
-            ]
-        ],
+        [[*row, f"{both / kept:.1%}"]],
     )
 
 
 @main.command()
 @options
 @click.option("--network", default="vgg16", show_default=True)
-def data(rounds, device, network) -> None:
+def data(rounds, device, busy, network) -> None:
     """SNIP and GraSP beside one plain (double) backward pass for each batch; their memory."""
     rows = []
     for score, plain in (("snip", "backward"), ("grasp", "double")):
-        job = {"network": network, "device": device}
+        job = {"network": network, "device": device, "busy": busy}
         runs = rounds_of(
             rounds,
             {
@@ -185,22 +142,22 @@ def data(rounds, device, network) -> None:
         row = [score, ratio(runs["score"], runs["plain"])]
         rows.append(row + [f"{middle(runs[k], 'peak_mib'):.0f}" for k in ("few", "score", "plain")])
     table(
-        f"Scores of {network} in float64 from batches of 64, on {machine(device)}; {rounds} rounds",
+        f"Scores of {network} in float64, batches of 64, on {machine(device, busy)}; "
+        f"{rounds} rounds",
         "score | score / plain, 6 batches | MiB, 2 batches | MiB, 6 batches | plain MiB",
         rows,
     )
 
 
 @main.command()
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option("--rounds", default=1, show_default=True)
+@options
 @click.option("--figure", type=click.Path(dir_okay=False), help="Draw it, too.")
-def growth(rounds, device, figure) -> None:
+def growth(rounds, device, busy, figure) -> None:
     """Time and memory of 100 steps against the number of weights: MLPs of 10^5 to 10^7.5."""
     rows, points = [], []
     for exponent in (5, 5.5, 6, 6.5, 7, 7.5):
         width = round((10**exponent / 3) ** 0.5)
-        N, job = 3 * width**2, {"network": f"mlp-{width}", "device": device}
+        N, job = 3 * width**2, {"network": f"mlp-{width}", "device": device, "busy": busy}
         runs = rounds_of(rounds, {name: job | {"contender": name} for name in ("ours", "passes")})
         seconds = middle(runs["ours"], "seconds")
         memory = median(run["peak_mib"] - run["idle_mib"] for run in runs["ours"])
@@ -208,7 +165,7 @@ def growth(rounds, device, figure) -> None:
         per_weight = [f"{seconds / N * 1e7:.1f}", f"{memory * 2**20 / N:.1f}"]
         rows.append([f"{N:,}", f"{seconds:.3g}", *per_weight, ratio(runs["ours"], runs["passes"])])
     table(
-        f"100 steps to compression 100, on {machine(device)}; {rounds} rounds",
+        f"100 steps to compression 100, on {machine(device, busy)}; {rounds} rounds",
         "weights | (b) s | ns for a weight and step | bytes for a weight | (b) / (c)",
         rows,
     )
@@ -234,7 +191,6 @@ def draw(points: list[tuple[float, float, float]], path: str) -> None:
 @click.option("--rounds", default=3, show_default=True)
 def start_up(rounds) -> None:
     """`python cli.py --help`, and what the default run does besides pruning and training."""
-    import time
 
     def timed(*arguments: str) -> tuple[float, str]:
         start = time.perf_counter()
@@ -251,7 +207,7 @@ def start_up(rounds) -> None:
             spent = json.loads(Path(path).read_text())["seconds"]
         besides.append(seconds - spent["prune"] - spent["train"])
     table(
-        f"Start-up on {machine('cpu')}; {rounds} rounds, seconds as min / median / max",
+        f"Start-up on {machine('cpu', False)}; {rounds} rounds, seconds as min / median / max",
         "what | seconds",
         [
             [name, " / ".join(f"{f(times):.2f}" for f in (min, median, max))]
