@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import OPTIONS, main
-from experiments.config import RunConfig, resolve
+from experiments.config import RunConfig, device_named, resolve
 from experiments.results import owned
 from proofs_tests.runs import ONE_THREAD, configured, raw
 from train import fetch
@@ -80,6 +80,18 @@ WRONG = {
 def test_every_wrong_value_is_refused_with_exit_code_2(tmp_path, option, value):
     """The sentence names the option; nothing is made on disk."""
     assert says(call("run", f"--{option}", value), 2, option) and os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_only_the_cuda_devices_that_are_there_are_taken(monkeypatch, count):
+    """`cuda` is the first of them."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    names = ["cuda", *(f"cuda:{i}" for i in range(3))]
+    for name in names[: count + 1] if count else []:
+        assert device_named(name) == name
+    for name in names[count + 1 :] if count else names:
+        with pytest.raises(ValueError, match=f"--device {name}: this machine has {count} CUDA"):
+            device_named(name)
 
 
 def test_every_option_has_a_wrong_value():
