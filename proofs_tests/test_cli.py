@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import OPTIONS, main
-from experiments.config import RunConfig, resolve
+from experiments.config import RunConfig, device_named, resolve
 from experiments.results import owned
 from proofs_tests.runs import ONE_THREAD, configured, raw
 from train import fetch
@@ -82,6 +82,18 @@ def test_every_wrong_value_is_refused_with_exit_code_2(tmp_path, option, value):
     assert says(call("run", f"--{option}", value), 2, option) and os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_only_the_cuda_devices_that_are_there_are_taken(monkeypatch, count):
+    """`cuda` is the first of them."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    names = ["cuda", *(f"cuda:{i}" for i in range(3))]
+    for name in names[: count + 1] if count else []:
+        assert device_named(name) == name
+    for name in names[count + 1 :] if count else names:
+        with pytest.raises(ValueError, match=f"--device {name}: this machine has {count} CUDA"):
+            device_named(name)
+
+
 def test_every_option_has_a_wrong_value():
     valued = [option for option in main.commands["run"].params if not option.is_flag]
     assert set(WRONG) == {option.opts[0][2:] for option in valued} - {"data-dir", "results"}
@@ -108,6 +120,13 @@ USELESS = {
     f"{ZERO} --lr-drops none": "--lr-drops does nothing with --epochs 0",
     f"{ZERO} --drop-factor 0.1 --lr 1": "--lr, --drop-factor does nothing with --epochs 0",
     f"{ZERO} --weight-decay 0": "--weight-decay does nothing with --epochs 0",
+    f"{ZERO} --record-weights": "--record-weights does nothing with --epochs 0",
+    f"{ZERO} --precision float32": "--precision does nothing with --epochs 0",
+    f"{ZERO} --compile": "--compile does nothing with --epochs 0",
+    f"{ZERO} --ablate reinit": "--ablate reinit does nothing with --epochs 0",
+    "--ablate shuffle --compression 1": "--ablate shuffle does nothing with --compression 1",
+    "--recipe published": "--recipe published is known for vgg11",
+    "--workers 2": "--workers does nothing: only the images of imagenet are decoded",
     "--epochs 10 --drop-factor 0.5": "--drop-factor does nothing: no drop comes in 10 epochs",
     "--lr-drops none --drop-factor 0.5": "--drop-factor does nothing",
     "--epochs 10 --lr-drops 10": "--lr-drops must lie between 1 and 9",

@@ -13,7 +13,7 @@ import torch
 
 import experiments.run as module
 from experiments import results
-from experiments.config import ELSEWHERE, RunConfig, restore
+from experiments.config import RunConfig, restore
 from experiments.run import initial_model, run
 from proofs_tests.runs import CPU, ONE_THREAD, N, command, configured, files, raw, timeless
 from prune import SCORES
@@ -51,9 +51,9 @@ def test_result_json_has_the_fields_of_the_contract_and_no_other(finished):
 
 
 def test_the_config_in_the_result_repeats_the_run(finished):
-    """It holds every field but the places, so that it can be carried to another machine."""
+    """It holds every field but where and how, so that it can be carried to another machine."""
     stored = json.loads((finished / "result.json").read_text())["config"]
-    assert set(stored) == set(RunConfig.__dataclass_fields__) - set(ELSEWHERE)
+    assert set(stored) == set(RunConfig.__dataclass_fields__) - {"data_dir", "results", "workers"}
     assert restore(stored).decisive == {**stored, "lr_drops": tuple(stored["lr_drops"])}
     assert replace(restore(stored), results=str(finished.parent)).directory == finished
 
