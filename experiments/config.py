@@ -100,7 +100,7 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
         ValueError: With one sentence that names the option, what was given and what is allowed.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    if given.get("cycles"):
+    if given.get("cycles", 0) > 0:
         given |= {"pruner": "magnitude", "steps": given["cycles"]}
     default = RunConfig()
     model, dataset = (given.get(n, getattr(default, n)) for n in ("model", "dataset"))
