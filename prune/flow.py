@@ -163,10 +163,11 @@ def flow_gradients(
 
     with undisturbed(model):
         x = _ones(model, probe)
-        R, products, plateaus = run(small=x.dim() == 4)
+        images = x.dim() == 4 and any(len(matrix.shape) == 4 for matrix in matrices.values())
+        R, products, plateaus = run(small=images)
         if plateaus.bypassed(R):
             R, products, _ = run(small=False)
-        if not _smallest(probe) < R < float("inf"):
+        if not _smallest(probe) < R.item() < float("inf"):
             masks = {name: full_mask(matrix) for name, matrix in matrices.items()}
             _refuse_range(model, masks, probe, R.item())
         return R.item(), products.gradients(R)

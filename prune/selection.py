@@ -5,7 +5,8 @@ scores, some rows at a time, and notes the survivors up to the upper one; only t
 lower one on are ranked. Where the sample misleads, all are.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from math import isfinite
 from typing import NamedTuple
 
 import torch
@@ -35,13 +36,15 @@ class Found(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """Survivors that score less than a lower score, and those from there up to an upper one."""
+    """Survivors that score less than a lower score, and those from there up to an upper one.
 
-    count: int  # of the first kind
-    total: float  # of their scores
-    below: dict[str, Tensor]  # which entries they are
+    A place counts entries through all weights, one after the other; places ascend.
+    """
+
+    total: float  # scores of the first kind together
+    below: Tensor  # their places
     ranked: Tensor  # (k,) scores of the second kind
-    between: dict[str, Tensor]  # which entries they are, together (k,) in the same order
+    between: Tensor  # (k,) their places
 
 
 def lowest(scored: Mapping[str, Scored], count: int) -> Found:
@@ -54,9 +57,9 @@ def lowest(scored: Mapping[str, Scored], count: int) -> Found:
     """
     sample, share = _sample(scored)
     sweep = _sweep(scored, *_bracket(sample, round(count / share)))
-    if not 0 <= count - sweep.count <= len(sweep.ranked):
+    if not 0 <= count - len(sweep.below) <= len(sweep.ranked):
         sweep = _sweep(scored, -torch.inf, torch.inf)
-    return _with_lowest(sweep, count - sweep.count)
+    return _found(scored, sweep, count - len(sweep.below))
 
 
 def lowest_within(scored: Mapping[str, Scored], budget: float, most: int) -> Found:
@@ -70,20 +73,15 @@ def lowest_within(scored: Mapping[str, Scored], budget: float, most: int) -> Fou
     if not sweep.total <= budget < sweep.total + _sum(sweep.ranked):
         sweep = _sweep(scored, -torch.inf, torch.inf)
     sums = sweep.total + sweep.ranked.double().sort().values.cumsum(0)
-    count = min(most, sweep.count + int((sums <= budget).sum()))
-    if count < sweep.count:
-        return lowest(scored, count)
-    return _with_lowest(sweep, count - sweep.count)
+    count = min(int((sums <= budget).sum()), most - len(sweep.below))
+    return _found(scored, sweep, count) if count >= 0 else lowest(scored, most)
 
 
-def _with_lowest(sweep: Sweep, count: int) -> Found:
+def _found(scored: Mapping[str, Scored], sweep: Sweep, count: int) -> Found:
     """All below, and the `count` lowest between."""
     chosen = ~top(sweep.ranked, len(sweep.ranked) - count)
-    parts = chosen.split([len(places) for places in sweep.between.values()])
-    entries = {
-        name: torch.cat([sweep.below[name], places[part]]).long()
-        for (name, places), part in zip(sweep.between.items(), parts)
-    }
+    first, then = (_by_weight(places, scored) for places in (sweep.below, sweep.between[chosen]))
+    entries = {name: torch.cat([first[name], then[name]]) for name in scored}
     return Found(sweep.total + _sum(sweep.ranked[chosen]), entries)
 
 
@@ -94,11 +92,12 @@ def _sum(scores: Tensor) -> float:
 def _sample(scored: Mapping[str, Scored]) -> tuple[Tensor, float]:
     """Scores of some survivors, ascending, and how many each of them stands for."""
     total = sum(s.mask.numel() for s in scored.values())
-    draws = SAMPLE if total >= 4 * SAMPLE else 0  # ranking a few weights is quicker
+    if total <= 4 * SAMPLE:  # ranking all of them is quicker
+        return torch.empty(0), 1
     scores = []
     for s in scored.values():
         size, n = max(1, s.mask.numel()), max(1, s.mask.shape[1])
-        place = torch.arange(draws * size // max(1, total), device=s.mask.device) * STRIDE % size
+        place = torch.arange(SAMPLE * size // total, device=s.mask.device) * STRIDE % size
         place = place[s.mask.view(-1)[place]]
         scores.append(s.at(place // n, place % n))
     sample = torch.cat(scores).sort().values
@@ -116,26 +115,55 @@ def _bracket(sample: Tensor, rank: int) -> tuple[float | Tensor, float | Tensor]
 
 def _sweep(scored: Mapping[str, Scored], low: float | Tensor, high: float | Tensor) -> Sweep:
     """Form all scores, and keep of them only what may matter."""
-    total, ranked, below, between = 0.0, [], {}, {}
-    for name, s in scored.items():
-        m, n = s.mask.shape
-        height, sure, open_ = max(1, AT_ONCE // max(1, n)), [], []
-        index = torch.int32 if m * n < 2**31 else torch.int64
-        for start in range(0, max(1, m), height):
-            part = slice(start, start + height)
-            here = s.rows(part)
-            if not here.sum().isfinite():
-                _refuse_infinite(scored)
-            place = (here <= high).logical_and_(s.mask[part]).view(-1).nonzero().squeeze(1)
-            scores = here.reshape(-1).index_select(0, place)
-            place = place.add_(start * n).to(index)
-            first = scores < low
-            sure.append(place[first])
-            total += _sum(scores[first])
-            open_.append(place[~first])
-            ranked.append(scores[~first])
-        below[name], between[name] = torch.cat(sure), torch.cat(open_)
-    return Sweep(sum(map(len, below.values())), total, below, torch.cat(ranked), between)
+    start, total, below, ranked, between = 0, 0.0, [], [], []
+    for scores, mask in _portions(scored):
+        if not isfinite(scores.sum().item()):
+            _refuse_infinite(scored)
+        place = (scores <= high).logical_and_(mask).nonzero().squeeze(1)
+        found = scores.index_select(0, place)
+        place, first = place.add_(start).to(_narrow(scored)), found < low
+        below.append(place[first])
+        total += _sum(found[first])
+        between.append(place[~first])
+        ranked.append(found[~first])
+        start += len(scores)
+    return Sweep(total, *map(torch.cat, (below, ranked, between)))
+
+
+def _portions(scored: Mapping[str, Scored]) -> Iterator[tuple[Tensor, Tensor]]:
+    """All scores and masks in order, flat, about AT_ONCE at a time: large weights are cut."""
+    held: list[tuple[Tensor, Tensor]] = []
+    size = 0
+    for s in scored.values():
+        height = max(1, AT_ONCE // max(1, s.mask.shape[1]))
+        for row in range(0, max(1, len(s.mask)), height):
+            part = slice(row, row + height)
+            mask = s.mask[part].reshape(-1)
+            if held and size + len(mask) > AT_ONCE:
+                yield _joined(held)
+                held, size = [], 0
+            held.append((s.rows(part).reshape(-1), mask))
+            size += len(mask)
+    yield _joined(held)
+
+
+def _joined(portions: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    scores, masks = zip(*portions)
+    return (torch.cat(scores), torch.cat(masks)) if len(portions) > 1 else portions[0]
+
+
+def _narrow(scored: Mapping[str, Scored]) -> torch.dtype:
+    """What places fit into; there may be many of them."""
+    return torch.int32 if sum(s.mask.numel() for s in scored.values()) < 2**31 else torch.int64
+
+
+def _by_weight(places: Tensor, scored: Mapping[str, Scored]) -> dict[str, Tensor]:
+    """Ascending places as entries of the weight that they are in."""
+    ends = torch.tensor([s.mask.numel() for s in scored.values()]).cumsum(0)
+    cuts = torch.searchsorted(places, ends.to(places))
+    starts = [0, *ends.tolist()]
+    parts = places.tensor_split(cuts[:-1].cpu())
+    return {name: part.long() - start for name, part, start in zip(scored, parts, starts)}
 
 
 def _refuse_infinite(scored: Mapping[str, Scored]) -> None:
