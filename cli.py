@@ -6,73 +6,27 @@ torch is imported by the commands that need it, so that `--help` is quick.
 import contextlib
 import os
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 import click
 
-MODEL_HELP = (
-    "mlp, vgg11, vgg16, vgg19, vgg19-plain, resnet18, wrn18, resnet20, resnet32, resnet56, "
-    "resnet110, torchvision:NAME or package.module:factory."
+from experiments.options import (
+    DATASET_HELP,
+    MODEL_HELP,
+    NETWORK,
+    PLACES,
+    PRUNER_HELP,
+    PRUNING,
+    SPEED,
+    SWEPT,
+    TRAINING,
+    epochs_of,
+    listed,
+    options,
+    part_of,
 )
-DATASET_HELP = "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagenet."
-PRUNER_HELP = "random, magnitude, snip, grasp, synflow, skeletonization or taylor-fo."
-FOLDER = click.Path(file_okay=False)
+
 FIRST_RANK = os.environ.get("RANK", "0") == "0" or "TORCHELASTIC_RUN_ID" not in os.environ
-OPTIONS = {
-    "model": {"help": MODEL_HELP + "  [mlp]"},
-    "dataset": {"help": DATASET_HELP + "  [digits]"},
-    "pruner": {"help": PRUNER_HELP + "  [synflow]"},
-    "compression": {"type": float, "help": "rho >= 1; 100 keeps 1 %.  [10]"},
-    "steps": {"type": int, "help": "Pruning iterations.  [100 for synflow, else 1]"},
-    "schedule": {"help": "exponential, linear or certified.  [exponential]"},
-    "scope": {"help": "global or local.  [global]"},
-    "ablate": {"help": "Sanity check: shuffle, reinit or invert.  [none]"},
-    "seed": {"type": int, "help": "Of weights, data order and random scores.  [0]"},
-    "width": {"type": float, "help": "Scales every hidden width.  [1]"},
-    "init": {"help": "Initial weights: paper or published.  [paper]"},
-    "device": {"help": "auto, cpu, cuda or cuda:N.  [auto]"},
-    "score-dtype": {"help": "float64 or float32.  [float64]"},
-    "recipe": {"help": "Training hyperparameters: paper or published.  [paper]"},
-    "epochs": {"type": int, "help": "0 prunes, saves and stops.  [recipe]"},
-    "batch-size": {"type": int, "help": "[recipe]"},
-    "lr": {"type": float, "help": "Learning rate.  [recipe]"},
-    "lr-drops": {"help": "Epochs after which it drops: 60,120, or none.  [recipe]"},
-    "drop-factor": {"type": float, "help": "What it is multiplied by.  [recipe]"},
-    "weight-decay": {"type": float, "help": "[recipe]"},
-    "record-weights": {
-        "is_flag": True,
-        "default": None,
-        "help": "Also write weights.csv: mean squared weights per layer and epoch.",
-    },
-    "precision": {"help": "float32 or bfloat16.  [bfloat16 where the device has it, else float32]"},
-    "compile": {"is_flag": True, "default": None, "help": "Train with torch.compile."},
-    "workers": {"type": int, "help": "Processes that decode imagenet's images.  [all cores]"},
-    "cycles": {"type": click.IntRange(1), "default": 3, "show_default": True},
-    "rewind/--no-rewind": {
-        "default": None,
-        "help": "Survivors get their initial weights back, or keep what they have.  [rewind]",
-    },
-    "data-dir": {"type": FOLDER, "default": "data", "show_default": True},
-    "results": {"type": FOLDER, "default": "results", "show_default": True},
-}
-NETWORK = ("model", "dataset", "seed", "width", "init", "device", "score-dtype")
-PRUNING = ("pruner", "compression", "steps", "schedule", "scope", "ablate")
-TRAINING = ("recipe", "epochs", "batch-size", "lr", "lr-drops", "drop-factor", "weight-decay")
-SPEED = ("precision", "compile", "workers")
-PLACES = ("data-dir", "results")
-SWEPT = ("model", "dataset", "pruner", "compression", "seed", "ablate")  # lists in a sweep
-
-
-def options(*names: str):
-    """Give a command the options of these names, in this order."""
-
-    def decorate(command):
-        for name in reversed(names):
-            command = click.option(f"--{name}", **OPTIONS[name])(command)
-        return command
-
-    return decorate
 
 
 class Sentences(click.Group):
@@ -168,26 +122,14 @@ def run(**given) -> None:
     _show_result(path)
 
 
-def _listed(kind: type):
-    """A comma-separated option: "1,10,100" -> [1.0, 10.0, 100.0]."""
-
-    def convert(_, option: click.Parameter, text: str | None) -> list | None:
-        try:
-            return None if text is None else [kind(part) for part in text.split(",")]
-        except ValueError:
-            raise click.BadParameter(f"{text} is not a list like 1,10,100") from None
-
-    return {"callback": convert, "metavar": "A,B,..."}
-
-
 @main.command()
-@click.option("--models", help=MODEL_HELP + "  [mlp]", **_listed(str))
-@click.option("--datasets", help=DATASET_HELP + "  [digits]", **_listed(str))
-@click.option("--pruners", help=PRUNER_HELP + "  [the paper's five]", **_listed(str))
-@click.option("--compressions", help="[10^0, 10^0.25, ..., 10^3]", **_listed(float))
-@click.option("--seeds", help="[0,1,2]", **_listed(int))
-@click.option("--ablates", help="none, shuffle, reinit or invert.  [none]", **_listed(str))
-@click.option("--cycles", help="Of imp, in place of --pruners: 1,2,3.", **_listed(int))
+@click.option("--models", help=MODEL_HELP + "  [mlp]", **listed(str))
+@click.option("--datasets", help=DATASET_HELP + "  [digits]", **listed(str))
+@click.option("--pruners", help=PRUNER_HELP + "  [the paper's five]", **listed(str))
+@click.option("--compressions", help="[10^0, 10^0.25, ..., 10^3]", **listed(float))
+@click.option("--seeds", help="[0,1,2]", **listed(int))
+@click.option("--ablates", help="none, shuffle, reinit or invert.  [none]", **listed(str))
+@click.option("--cycles", help="Of imp, in place of --pruners: 1,2,3.", **listed(int))
 @options(*(name for name in (*NETWORK, *PRUNING) if name not in SWEPT))
 @options("rewind/--no-rewind", *TRAINING, "record-weights", *SPEED, *PLACES)
 @click.option("--jobs", default=1, show_default=True, help="Processes; they share the threads.")
@@ -198,84 +140,25 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
 
     Compression 1 is trained once per seed, for all pruners.
     """
+    from experiments import grid, reports
     from experiments import sweep as sweeps
 
-    configs = _usage(_grid, given, shard)
+    given["lr_drops"] = _usage(epochs_of, given["lr_drops"])
+    configs = _usage(grid.of_lists, given)
+    if shard:
+        configs = _usage(lambda: grid.shard(configs, *part_of(shard)))
     if jobs < 1:
         raise click.UsageError(f"--jobs must be at least 1, not {jobs}")
     if dry_run:
-        _show_plan(sweeps.plan(configs, jobs), jobs)
+        click.echo(reports.plan(sweeps.plan(configs, jobs), jobs))
         return
     with contextlib.closing(_bar()) as bar:
         outcomes = sweeps.sweep(configs, jobs, bar)
-    _show_summary(sweeps.summary(configs))
+    click.echo(reports.summary(sweeps.summary(configs)))
     undone = [outcome for outcome in outcomes if outcome.state != "finished"]
     if undone:
         reasons = "; ".join(f"{o.config.directory.name}: {o.reason}" for o in undone[:3])
         raise RuntimeError(f"{len(undone)} of {len(configs)} runs are not finished ({reasons})")
-
-
-def _grid(given: dict, shard: str | None) -> list:
-    from experiments import grid
-
-    if given["cycles"] and given["pruners"]:
-        raise ValueError("--cycles is for imp, which takes no --pruners: make two sweeps")
-    given["lr_drops"] = _epochs(given["lr_drops"])
-    defaults = {
-        "model": ["mlp"],
-        "dataset": ["digits"],
-        "pruner": ["random", "magnitude", "snip", "grasp", "synflow"],
-        "compression": grid.PAPER_COMPRESSIONS,
-        "seed": [0, 1, 2],
-        "ablate": ["none"],
-        "cycles": [0],
-    }
-    lists = {name: given.pop(name if name == "cycles" else f"{name}s") for name in defaults}
-    axes = {name: lists[name] or values for name, values in defaults.items()}
-    axes["ablate"] = [None if name == "none" else name for name in axes["ablate"]]
-    configs = grid.grid(axes, given)
-    return grid.shard(configs, *_part(shard)) if shard else configs
-
-
-def _part(text: str) -> tuple[int, int]:
-    """ "2/8" -> (2, 8)."""
-    try:
-        part, parts = map(int, text.split("/"))
-    except ValueError:
-        raise ValueError(f"--shard must be like 2/8, not {text}") from None
-    return part, parts
-
-
-def _show_plan(rows: list[dict], jobs: int) -> None:
-    for row in rows:
-        click.echo(f"{row['state']:8}  {_duration(row['seconds']):>12}  {row['run']}")
-    left = sum(row["seconds"] for row in rows if row["state"] != "finished")
-    todo = sum(row["state"] != "finished" for row in rows)
-    click.echo(f"{todo} of {len(rows)} runs to do, about {_duration(left / jobs)}")
-
-
-def _show_summary(rows: list[dict]) -> None:
-    """Means, least and largest over seeds; and how many networks are still connected."""
-    for panel in dict.fromkeys((row["model"], row["dataset"]) for row in rows):
-        click.echo(f"\n{panel[0]} on {panel[1]}")
-        click.echo(
-            f"{'pruner':24} {'compression':>11} {'seeds':>5} {'top-1 % (range)':>23} connected"
-        )
-        for row in rows:
-            if (row["model"], row["dataset"]) == panel:
-                top1 = "-" if row["top1"] is None else _range(row)
-                click.echo(
-                    f"{row['pruner']:24} {row['compression']:11.4g} {row['seeds']:>5} {top1:>23} "
-                    f"{row['connected']:>9}"
-                )
-
-
-def _range(row: dict) -> str:
-    return f"{row['top1']:.2f} ({row['least']:.2f} - {row['largest']:.2f})"
-
-
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
 
 
 @main.command()
@@ -330,35 +213,22 @@ def _all_pass(device: str) -> bool:
 
 
 def _show_published(device: str, data_dir: str, results: str) -> None:
+    from experiments import reports
     from experiments.selfcheck import PUBLISHED_LOSS, published
 
     with contextlib.closing(_bar()) as bar:
         losses = published(device, data_dir, results, bar)
-    click.echo("train loss    " + "".join(f"{f'epoch {e}':>10}" for e in PUBLISHED_LOSS))
-    for name, row in {**losses, "as published": PUBLISHED_LOSS}.items():
-        click.echo(f"{name:14}" + "".join(f"{row[e]:10.3f}" for e in PUBLISHED_LOSS))
+    click.echo(reports.losses({**losses, "as published": PUBLISHED_LOSS}, [*PUBLISHED_LOSS]))
 
 
 @main.command("inspect")
 @click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
 def inspect_command(directory: Path) -> None:
     """Per-layer table, empty tensors, connected or not, the prune/cut certificate."""
-    from experiments.inspection import certificate, inspect
+    from experiments import reports
+    from experiments.inspection import inspect
 
-    result, layers = inspect(directory)
-    wide = max(len(row["name"]) for row in layers)
-    click.echo(f"{'tensor':{wide}}  {'shape':>16} {'size':>12} {'kept':>12} {'density':>9}")
-    for row in layers:
-        numbers = f"{int(row['size']):12,} {int(row['kept']):12,} {float(row['density']):9.2%}"
-        click.echo(f"{row['name']:{wide}}  {row['shape']:>16} {numbers}")
-    empty = ", ".join(result["empty_tensors"]) or "none"
-    click.echo(
-        f"\nkept {result['kept']:,} of {result['prunable']:,} weights: "
-        f"compression {result['compression']:g} in {result['steps']} steps, "
-        f"scores in {result['score_dtype']}\nempty tensors: {empty}\n"
-        f"connected: {'yes' if result['connected'] else 'no, no path is left (layer-collapse)'}\n"
-        f"{certificate(result)}"
-    )
+    click.echo(reports.inspection(*inspect(directory)))
 
 
 @main.command()
@@ -406,6 +276,7 @@ def data() -> None:
 @options("data-dir")
 def data_list(data_dir: str) -> None:
     """All datasets, and where each was found."""
+    from experiments import reports
     from train.data import DATASETS, locate
 
     for name, dataset in DATASETS.items():
@@ -413,9 +284,7 @@ def data_list(data_dir: str) -> None:
             where = str(locate(name, Path(data_dir)))
         except FileNotFoundError:
             where = "not here"
-        size = f"{dataset.train_size:,} + {dataset.test_size:,}"
-        shape = "x".join(map(str, dataset.shape))
-        click.echo(f"{name:14} {dataset.classes:5} classes  {shape:>9}  {size:>18}  {where}")
+        click.echo(reports.dataset(name, dataset, where))
 
 
 def _dataset(ctx: click.Context, parameter: click.Parameter, name: str) -> str:
@@ -454,29 +323,18 @@ def data_verify(name: str, data_dir: str) -> None:
 
 
 def _show_result(path: Path) -> None:
+    from experiments import reports
     from experiments.results import read_result
 
-    if not FIRST_RANK:
-        return
-    result = read_result(path)
-    state = "connected" if result["connected"] else "NOT connected (layer-collapse)"
-    click.echo(
-        f"kept {result['kept']:,} of {result['prunable']:,} weights, "
-        f"{len(result['empty_tensors'])} empty tensors, {state}"
-    )
-    for name in ("untrained", "best", "final"):
-        if accuracy := result[name]:
-            click.echo(
-                f"{name:9} top-1 {accuracy['top1']:6.2f} %   top-5 {accuracy['top5']:6.2f} %"
-            )
-    click.echo(f"result: {path}")
+    if FIRST_RANK:
+        click.echo(reports.outcome(read_result(path), path))
 
 
 def _config(given: dict):
     """The run's configuration."""
     from experiments.config import resolve
 
-    return _usage(lambda: resolve(given | {"lr_drops": _epochs(given.get("lr_drops"))}))
+    return _usage(lambda: resolve(given | {"lr_drops": epochs_of(given.get("lr_drops"))}))
 
 
 def _usage(make, *arguments):
@@ -485,16 +343,6 @@ def _usage(make, *arguments):
         return make(*arguments)
     except ValueError as error:
         raise click.UsageError(_sentence(error)) from None
-
-
-def _epochs(text: str | None) -> tuple[int, ...] | None:
-    """ "60,120" -> (60, 120); "none" -> ()."""
-    if text is None:
-        return None
-    try:
-        return () if text == "none" else tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"--lr-drops must be epochs as in 60,120, or none; not {text}") from None
 
 
 if __name__ == "__main__":

@@ -10,6 +10,28 @@ AXES = ("seed", "dataset", "model", "compression", "pruner", "ablate", "cycles")
 PRUNING = ("steps", "schedule", "scope", "ablate", "cycles", "rewind")  # idle where all is kept
 NOT_IN_CYCLES = ("steps", "schedule", "scope", "score_dtype")
 DENSE = {"compression": 1, "pruner": "magnitude"}
+LISTS = {  # option of a sweep -> its axis, and what it is where it is not given
+    "models": ("model", ["mlp"]),
+    "datasets": ("dataset", ["digits"]),
+    "pruners": ("pruner", ["random", "magnitude", "snip", "grasp", "synflow"]),
+    "compressions": ("compression", PAPER_COMPRESSIONS),
+    "seeds": ("seed", [0, 1, 2]),
+    "ablates": ("ablate", ["none"]),
+    "cycles": ("cycles", [0]),
+}
+
+
+def of_lists(given: Mapping[str, object]) -> list[RunConfig]:
+    """The grid of a sweep's options: those in LISTS are lists, the others hold for all runs.
+
+    Raises:
+        ValueError: As `grid`.
+    """
+    if given["cycles"] and given["pruners"]:
+        raise ValueError("--cycles is for imp, which takes no --pruners: make two sweeps")
+    axes = {axis: given[name] or usual for name, (axis, usual) in LISTS.items()}
+    axes["ablate"] = [None if name == "none" else name for name in axes["ablate"]]
+    return grid(axes, {name: value for name, value in given.items() if name not in LISTS})
 
 
 def grid(axes: Mapping[str, Sequence], given: Mapping[str, object]) -> list[RunConfig]:

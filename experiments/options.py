@@ -1,0 +1,96 @@
+"""The options of the command line, and what their text stands for; click's only, no torch."""
+
+import click
+
+MODEL_HELP = (
+    "mlp, vgg11, vgg16, vgg19, vgg19-plain, resnet18, wrn18, resnet20, resnet32, resnet56, "
+    "resnet110, torchvision:NAME or package.module:factory."
+)
+DATASET_HELP = "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagenet."
+PRUNER_HELP = "random, magnitude, snip, grasp, synflow, skeletonization or taylor-fo."
+FOLDER = click.Path(file_okay=False)
+OPTIONS = {
+    "model": {"help": MODEL_HELP + "  [mlp]"},
+    "dataset": {"help": DATASET_HELP + "  [digits]"},
+    "pruner": {"help": PRUNER_HELP + "  [synflow]"},
+    "compression": {"type": float, "help": "rho >= 1; 100 keeps 1 %.  [10]"},
+    "steps": {"type": int, "help": "Pruning iterations.  [100 for synflow, else 1]"},
+    "schedule": {"help": "exponential, linear or certified.  [exponential]"},
+    "scope": {"help": "global or local.  [global]"},
+    "ablate": {"help": "Sanity check: shuffle, reinit or invert.  [none]"},
+    "seed": {"type": int, "help": "Of weights, data order and random scores.  [0]"},
+    "width": {"type": float, "help": "Scales every hidden width.  [1]"},
+    "init": {"help": "Initial weights: paper or published.  [paper]"},
+    "device": {"help": "auto, cpu, cuda or cuda:N.  [auto]"},
+    "score-dtype": {"help": "float64 or float32.  [float64]"},
+    "recipe": {"help": "Training hyperparameters: paper or published.  [paper]"},
+    "epochs": {"type": int, "help": "0 prunes, saves and stops.  [recipe]"},
+    "batch-size": {"type": int, "help": "[recipe]"},
+    "lr": {"type": float, "help": "Learning rate.  [recipe]"},
+    "lr-drops": {"help": "Epochs after which it drops: 60,120, or none.  [recipe]"},
+    "drop-factor": {"type": float, "help": "What it is multiplied by.  [recipe]"},
+    "weight-decay": {"type": float, "help": "[recipe]"},
+    "record-weights": {
+        "is_flag": True,
+        "default": None,
+        "help": "Also write weights.csv: mean squared weights per layer and epoch.",
+    },
+    "precision": {"help": "float32 or bfloat16.  [bfloat16 where the device has it, else float32]"},
+    "compile": {"is_flag": True, "default": None, "help": "Train with torch.compile."},
+    "workers": {"type": int, "help": "Processes that decode imagenet's images.  [all cores]"},
+    "cycles": {"type": click.IntRange(1), "default": 3, "show_default": True},
+    "rewind/--no-rewind": {
+        "default": None,
+        "help": "Survivors get their initial weights back, or keep what they have.  [rewind]",
+    },
+    "data-dir": {"type": FOLDER, "default": "data", "show_default": True},
+    "results": {"type": FOLDER, "default": "results", "show_default": True},
+}
+NETWORK = ("model", "dataset", "seed", "width", "init", "device", "score-dtype")
+PRUNING = ("pruner", "compression", "steps", "schedule", "scope", "ablate")
+TRAINING = ("recipe", "epochs", "batch-size", "lr", "lr-drops", "drop-factor", "weight-decay")
+SPEED = ("precision", "compile", "workers")
+PLACES = ("data-dir", "results")
+SWEPT = ("model", "dataset", "pruner", "compression", "seed", "ablate")  # lists in a sweep
+
+
+def options(*names: str):
+    """Give a command the options of these names, in this order."""
+
+    def decorate(command):
+        for name in reversed(names):
+            command = click.option(f"--{name}", **OPTIONS[name])(command)
+        return command
+
+    return decorate
+
+
+def listed(kind: type):
+    """A comma-separated option: "1,10,100" -> [1.0, 10.0, 100.0]."""
+
+    def convert(_, option: click.Parameter, text: str | None) -> list | None:
+        try:
+            return None if text is None else [kind(part) for part in text.split(",")]
+        except ValueError:
+            raise click.BadParameter(f"{text} is not a list like 1,10,100") from None
+
+    return {"callback": convert, "metavar": "A,B,..."}
+
+
+def part_of(text: str) -> tuple[int, int]:
+    """ "2/8" -> (2, 8)."""
+    try:
+        part, parts = map(int, text.split("/"))
+    except ValueError:
+        raise ValueError(f"--shard must be like 2/8, not {text}") from None
+    return part, parts
+
+
+def epochs_of(text: str | None) -> tuple[int, ...] | None:
+    """ "60,120" -> (60, 120); "none" -> ()."""
+    if text is None:
+        return None
+    try:
+        return () if text == "none" else tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--lr-drops must be epochs as in 60,120, or none; not {text}") from None

@@ -1,0 +1,87 @@
+"""What the command line says of results: text made of rows and numbers. Nothing is printed here."""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from experiments.inspection import certificate
+
+
+def outcome(result: Mapping, path: Path) -> str:
+    """What a run came to; the last line is `result: PATH`."""
+    state = "connected" if result["connected"] else "NOT connected (layer-collapse)"
+    lines = [
+        f"kept {result['kept']:,} of {result['prunable']:,} weights, "
+        f"{len(result['empty_tensors'])} empty tensors, {state}"
+    ]
+    for name in ("untrained", "best", "final"):
+        if found := result[name]:
+            lines.append(f"{name:9} top-1 {found['top1']:6.2f} %   top-5 {found['top5']:6.2f} %")
+    return "\n".join([*lines, f"result: {path}"])
+
+
+def plan(rows: list[dict], jobs: int) -> str:
+    """The runs of a sweep, and what those to do will cost."""
+    lines = [f"{row['state']:8}  {_duration(row['seconds']):>12}  {row['run']}" for row in rows]
+    todo = [row["seconds"] for row in rows if row["state"] != "finished"]
+    total = _duration(sum(todo) / jobs)
+    return "\n".join([*lines, f"{len(todo)} of {len(rows)} runs to do, about {total}"])
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def summary(rows: list[dict]) -> str:
+    """Means, least and largest over seeds; and how many networks are still connected."""
+    return "\n".join(_panels(rows))
+
+
+def _panels(rows: list[dict]) -> Iterator[str]:
+    for model, dataset in dict.fromkeys((row["model"], row["dataset"]) for row in rows):
+        yield f"\n{model} on {dataset}"
+        yield f"{'pruner':24} {'compression':>11} {'seeds':>5} {'top-1 % (range)':>23} connected"
+        for row in rows:
+            if (row["model"], row["dataset"]) == (model, dataset):
+                yield (
+                    f"{row['pruner']:24} {row['compression']:11.4g} {row['seeds']:>5} "
+                    f"{_range(row):>23} {row['connected']:>9}"
+                )
+
+
+def _range(row: dict) -> str:
+    if row["top1"] is None:
+        return "-"
+    return f"{row['top1']:.2f} ({row['least']:.2f} - {row['largest']:.2f})"
+
+
+def inspection(result: Mapping, layers: list[dict[str, str]]) -> str:
+    """Per-layer table, empty tensors, connected or not, the prune/cut certificate."""
+    wide = max(len(row["name"]) for row in layers)
+    lines = [f"{'tensor':{wide}}  {'shape':>16} {'size':>12} {'kept':>12} {'density':>9}"]
+    for row in layers:
+        numbers = f"{int(row['size']):12,} {int(row['kept']):12,} {float(row['density']):9.2%}"
+        lines.append(f"{row['name']:{wide}}  {row['shape']:>16} {numbers}")
+    lines += [
+        f"\nkept {result['kept']:,} of {result['prunable']:,} weights: "
+        f"compression {result['compression']:g} in {result['steps']} steps, "
+        f"scores in {result['score_dtype']}",
+        f"empty tensors: {', '.join(result['empty_tensors']) or 'none'}",
+        f"connected: {'yes' if result['connected'] else 'no, no path is left (layer-collapse)'}",
+        certificate(result),
+    ]
+    return "\n".join(lines)
+
+
+def losses(rows: Mapping[str, Mapping[int, float]], epochs: list[int]) -> str:
+    """Train loss after some epochs, a line for each way of training."""
+    lines = ["train loss    " + "".join(f"{f'epoch {e}':>10}" for e in epochs)]
+    for name, row in rows.items():
+        lines.append(f"{name:14}" + "".join(f"{row[e]:10.3f}" for e in epochs))
+    return "\n".join(lines)
+
+
+def dataset(name: str, facts, where: str) -> str:
+    """One line on a data set of train.data: classes, shape, sizes, and where it is."""
+    size, shape = f"{facts.train_size:,} + {facts.test_size:,}", "x".join(map(str, facts.shape))
+    return f"{name:14} {facts.classes:5} classes  {shape:>9}  {size:>18}  {where}"
