@@ -175,6 +175,13 @@ def test_random_scores_are_standard_normal():
     assert abs(S.var() - 1) < 5 * 2**0.5 / 1000
 
 
+def test_random_scores_are_where_the_weights_are():
+    """On whatever device; tensors on `meta` hold no numbers, so it needs no other one."""
+    model = nn.Linear(3, 3, device="meta")
+    S = SCORES["random"](model, dense_masks(model), Probe((3,)))["weight"]
+    assert S.device.type == "meta"
+
+
 def test_random_scores_without_a_generator_follow_the_global_seed():
     model = nn.Linear(3, 3)
     torch.manual_seed(1)
