@@ -14,7 +14,7 @@ QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(
     "ci", max_examples=100, deadline=None, derandomize=True, suppress_health_check=QUIET
 )
-settings.register_profile("explore", max_examples=2000, deadline=None, suppress_health_check=QUIET)
+settings.register_profile("explore", max_examples=1000, deadline=None, suppress_health_check=QUIET)
 settings.register_profile(
     "mutation", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate]
 )

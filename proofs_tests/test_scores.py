@@ -97,7 +97,10 @@ def test_taylor_fo_is_the_squared_gradient_times_weight(case):
 
 
 def test_batches_are_not_pooled():
-    """A sum over batches of means: an example in a small batch weighs more (App. 12.1)."""
+    """A sum over batches of means: an example in a small batch weighs more (App. 12.1).
+
+    Equal but for the rounding of float64 sums in another order.
+    """
     model = nn.Linear(3, 2).double()
     images, labels = torch.randn(4, 3).double(), torch.tensor([0, 1, 1, 0])
     split = tuple(zip(images.split([1, 3]), labels.split([1, 3])))
