@@ -1,17 +1,23 @@
-"""Profiles: `ci` repeats itself exactly; `--hypothesis-profile=explore` draws far more."""
+"""Profiles: `ci` repeats itself exactly; `--hypothesis-profile=explore` draws far more.
+
+`mutation` draws what `ci` draws, but stops at the first example that fails.
+"""
 
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(
     "ci", max_examples=100, deadline=None, derandomize=True, suppress_health_check=QUIET
 )
-settings.register_profile("explore", max_examples=2000, deadline=None, suppress_health_check=QUIET)
+settings.register_profile("explore", max_examples=1000, deadline=None, suppress_health_check=QUIET)
+settings.register_profile(
+    "mutation", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate]
+)
 settings.load_profile("ci")
 torch.set_num_threads(1)  # small networks: a second thread costs more than it does
 

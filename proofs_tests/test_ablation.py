@@ -49,6 +49,7 @@ def test_invert_keeps_what_the_score_ranks_lowest(name):
     spoilt = prune(model, inverted(SCORES[name]), probe, 1.5, steps=1)
     N = sum(mask.numel() for mask in usual.values())
     both = sum(int((usual[n] & spoilt[n]).sum()) for n in usual)
+    # each count is rounded up, and weights that score 0 rank first in both
     assert abs(both - N / 3) <= 2 + (name != "magnitude") * zero_scores(model, name, probe)
 
 

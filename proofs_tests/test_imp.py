@@ -153,7 +153,9 @@ def test_inspect_checks_it_as_any_run(done):
     masks = load_masks(done / "masks.npz")
     for row in layers:
         squares = initial[row["name"]].detach()[masks[row["name"]]].double().square()
-        assert float(row["mean_square_weight"]) == pytest.approx(squares.mean().item())
+        assert float(row["mean_square_weight"]) == pytest.approx(
+            squares.mean().item()  # rounding: sums in another order
+        )
 
 
 def invoked(*arguments: object):

@@ -1,5 +1,6 @@
 """Masks: what may be pruned, which scores survive, and files that are whole or refused."""
 
+import copy
 import zipfile
 
 import numpy as np
@@ -66,8 +67,10 @@ def test_a_model_without_such_a_layer_is_refused(model):
 
 @pytest.mark.parametrize("lazy", [lambda: nn.LazyLinear(3), lambda: nn.LazyConv2d(3, 1)])
 def test_a_lazy_layer_is_refused_until_it_has_a_shape(lazy):
-    model = nn.Sequential(nn.Linear(3, 3), lazy())
-    with pytest.raises(ValueError, match=r"^run the model once before pruning: 1\.weight has"):
+    """Each is named."""
+    model = nn.Sequential(nn.Linear(3, 3), lazy(), lazy())
+    why = r"^run the model once before pruning, to give a shape to 1\.weight, 2\.weight$"
+    with pytest.raises(ValueError, match=why):
         prunable(model)
 
 
@@ -154,14 +157,16 @@ def test_the_score_of_a_pruned_weight_is_not_read(case, bad):
 
 @given(scored(), st.sampled_from([np.inf, -np.inf, np.nan]), st.data())
 def test_the_score_of_a_survivor_must_be_finite(case, bad, data):
-    """Else its tensor is named, and no other."""
+    """Else its tensor is named, and no tensor where only pruned weights score so."""
     scores, masks, keep = case
     spoilt = {name: s.where(masks[name], bad) for name, s in scores.items()}
-    name = data.draw(st.sampled_from(sorted(masks)))
-    where = data.draw(st.integers(0, masks[name].numel() - 1))
-    masks[name].view(-1)[where] = True
-    spoilt[name].view(-1)[where] = bad
-    with pytest.raises(FloatingPointError, match=f"^scores of {name} are not finite$"):
+    guilty = data.draw(st.sets(st.sampled_from(sorted(masks)), min_size=1))
+    for name in guilty:
+        where = data.draw(st.integers(0, masks[name].numel() - 1))
+        masks[name].view(-1)[where] = True
+        spoilt[name].view(-1)[where] = bad
+    named = ", ".join(name for name in masks if name in guilty)
+    with pytest.raises(FloatingPointError, match=f"^scores of {named} are not finite$"):
         keep_top(spoilt, masks, keep)
 
 
@@ -263,6 +268,26 @@ def test_bytes_do_not_depend_on_the_clock(path, monkeypatch):
     assert path.read_bytes() == content
 
 
+def test_a_file_is_compressed(path):
+    """A bool takes a byte in memory; a layer that is all kept, next to nothing in the file."""
+    save_masks(dense_masks(nn.Linear(1000, 100)), path)
+    assert path.stat().st_size < 1000
+
+
+def test_what_needs_pickle_is_not_written(path):
+    """Or it could not be read."""
+    with pytest.raises(ValueError, match="pickle"):
+        save_masks(dense_masks(MODELS[0]), path, {"config": object()})
+
+
+def test_a_loaded_mask_is_where_its_weight_is(path):
+    """On whatever device; tensors on `meta` hold no numbers, so it needs no other one."""
+    save_masks(dense_masks(MODELS[1]), path)
+    loaded = load_masks(path, copy.deepcopy(MODELS[1]).to("meta"))
+    assert {mask.device.type for mask in loaded.values()} == {"meta"}
+    assert {mask.device.type for mask in load_masks(path).values()} == {"cpu"}
+
+
 def test_a_loaded_mask_is_in_the_order_of_the_model(path):
     """However the file is ordered."""
     masks = dense_masks(MODELS[1])
@@ -329,7 +354,8 @@ def test_another_file_is_refused(tmp_path, kind):
 
 
 def test_a_folder_is_refused(tmp_path):
-    assert "no mask file" in refusal(tmp_path)
+    """With the kind of error that reading it was."""
+    assert refusal(tmp_path).endswith("is damaged, or no mask file (IsADirectoryError)")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
@@ -343,6 +369,8 @@ def test_masks_that_do_not_fit_the_model_are_refused(path):
     masks = dense_masks(model)
     save_masks({"0.weight": masks["0.weight"]}, path)
     assert refusal(path, model) == f"mask file {path} has no mask for 2.weight"
+    save_masks({"1.weight": torch.ones(3, dtype=torch.bool)}, path)
+    assert refusal(path, model) == f"mask file {path} has no mask for 0.weight, 2.weight"
     save_masks(masks | {"1.weight": torch.ones(3, dtype=torch.bool)}, path)
     assert "'1.weight' fits no prunable weight" in refusal(path, model)
     save_masks(masks | {"0.weight": masks["2.weight"]}, path)
@@ -352,8 +380,9 @@ def test_masks_that_do_not_fit_the_model_are_refused(path):
     assert "'2.weight', which is not a bool array" in refusal(path)
 
 
-def test_a_failed_save_leaves_the_old_file(path, monkeypatch):
-    """Masks are written beside the file and moved into its place at the end."""
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    """Masks are written beside the file, to .part, and moved into its place at the end."""
+    path = tmp_path / "masks.npz"
     save_masks(dense_masks(MODELS[0]), path)
     content = path.read_bytes()
 
@@ -364,6 +393,7 @@ def test_a_failed_save_leaves_the_old_file(path, monkeypatch):
     with pytest.raises(OSError, match="no space left"):
         save_masks(dense_masks(MODELS[1]), path)
     assert path.read_bytes() == content
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["masks.npz", "masks.npz.part"]
 
 
 # Masks and a model

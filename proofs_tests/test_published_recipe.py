@@ -98,5 +98,5 @@ def test_m_updates_with_one_gradient_by_hand():
     optimizer = torch.optim.SGD([group], lr=0.5, momentum=0.9, nesterov=True)
     weight.grad = torch.ones_like(weight)
     update(optimizer)
-    v1, v2 = 1, 0.9 + 1  # torch starts v at g
+    v1, v2 = 1, 0.9 + 1  # torch starts v at g; approximate, as 0.9 is no float
     assert weight.item() == pytest.approx(-0.5 * ((1 + 0.9 * v1) + (1 + 0.9 * v2)))

@@ -22,7 +22,8 @@ from train import checkpoint
 from train.batch_norm import share_batch_norm
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-ROUNDING = {"rtol": 1e-3, "atol": 1e-4}  # float32 sums in another order, grown in a few steps
+# Every tolerance here: sums in another order, two ranks' instead of one's, grown in training.
+ROUNDING = {"rtol": 1e-3, "atol": 1e-4}
 FEW = ("run", "--device", "cpu", "--steps", "3", "--epochs")
 
 

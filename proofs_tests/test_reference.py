@@ -263,7 +263,14 @@ def test_algorithm_1_is_pruning_by_its_schedule(mlp, compression, steps, schedul
     N = kept(all_kept(mlp))
     keeps = [schedule(N, compression, k, steps) for k in range(1, steps + 1)]
     *_, expected = prune_steps(mlp, keeps)
-    assert same(synflow_prune(mlp, compression, steps, schedule), expected)
+    asked = []
+
+    def noted(*of_step):
+        asked.append(of_step)
+        return schedule(*of_step)
+
+    assert same(synflow_prune(mlp, compression, steps, noted), expected)
+    assert asked == [(N, compression, k, steps) for k in range(1, steps + 1)]
 
 
 @given(networks_with_keeps())
@@ -283,6 +290,14 @@ def test_one_by_one_is_one_by_one(mlp):
     """Every count from N - 1 to 0 comes once (Theorem 3)."""
     N = kept(all_kept(mlp))
     assert [kept(m) for m in prune_one_by_one(mlp)] == list(range(N - 1, -1, -1))
+
+
+@pytest.mark.parametrize("weight", [1e-300, 1e300])
+def test_path_open_neither_overflows_nor_vanishes(weight):
+    """2^1100 paths, of strengths that float64 cannot hold: open, until a layer is 0 (Sec. 3)."""
+    layers = (np.full((2, 2), weight),) * 1100
+    assert path_open(Mlp(layers))
+    assert not path_open(Mlp((*layers, np.zeros((1, 2)))))
 
 
 @given(networks(nonzero_ints, max_width=3))

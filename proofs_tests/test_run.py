@@ -103,7 +103,7 @@ def test_the_table_of_layers_describes_the_initial_network(finished):
             mask, weight = masks[row["name"]], weights[row["name"]].double().numpy()
             assert int(row["size"]) == mask.size and int(row["kept"]) == mask.sum()
             assert float(row["density"]) == mask.mean()
-            # rounding: sums in another order
+            # rounding, here and below: sums in another order
             assert float(row["score_sum"]) == pytest.approx(float(last["R"]), rel=1e-9)
             assert float(row["score_mean"]) == float(row["score_sum"]) / mask.size
             assert float(row["mean_square_weight"]) == pytest.approx((weight[mask] ** 2).mean())

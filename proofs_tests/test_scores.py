@@ -97,7 +97,10 @@ def test_taylor_fo_is_the_squared_gradient_times_weight(case):
 
 
 def test_batches_are_not_pooled():
-    """A sum over batches of means: an example in a small batch weighs more (App. 12.1)."""
+    """A sum over batches of means: an example in a small batch weighs more (App. 12.1).
+
+    Equal but for the rounding of float64 sums in another order.
+    """
     model = nn.Linear(3, 2).double()
     images, labels = torch.randn(4, 3).double(), torch.tensor([0, 1, 1, 0])
     split = tuple(zip(images.split([1, 3]), labels.split([1, 3])))
@@ -173,6 +176,13 @@ def test_random_scores_are_standard_normal():
     S = SCORES["random"](model, dense_masks(model), probe)["weight"]
     assert abs(S.mean()) < 5 / 1000
     assert abs(S.var() - 1) < 5 * 2**0.5 / 1000
+
+
+def test_random_scores_are_where_the_weights_are():
+    """On whatever device; tensors on `meta` hold no numbers, so it needs no other one."""
+    model = nn.Linear(3, 3, device="meta")
+    S = SCORES["random"](model, dense_masks(model), Probe((3,)))["weight"]
+    assert S.device.type == "meta"
 
 
 def test_random_scores_without_a_generator_follow_the_global_seed():

@@ -158,6 +158,7 @@ def test_the_committed_trace_is_appendix_12_3():
     assert len(rows) == len(found) == len(expected) == 8 * 160 + 4 * 100
     for model, dataset, epoch, lr, decay, batches in expected:
         row = found[model, dataset, epoch]
+        # approximate: a product of the factors is rounded in each step
         assert float(row["lr"]) == pytest.approx(lr) and float(row["weight_decay"]) == decay
         assert (row["momentum"], row["nesterov"], row["batches"]) == ("0.9", "1", str(batches))
 

@@ -14,8 +14,6 @@ from torch.nn.modules.conv import _ConvNd
 Masks = Mapping[str, Tensor]
 Scores = Mapping[str, Tensor]
 
-EPOCH_OF_ZIP = (1980, 1, 1, 0, 0, 0)  # a fixed date: equal masks give equal bytes
-
 
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     """Weights of all convolutional and linear layers (App. 12.2), as in `named_parameters`.
@@ -32,7 +30,7 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     if not weights:
         raise ValueError("nothing to prune: the model has no convolutional or linear layer")
     if lazy := [name for name, w in weights.items() if nn.parameter.is_lazy(w)]:
-        raise ValueError(f"run the model once before pruning: {', '.join(lazy)} has no shape yet")
+        raise ValueError(f"run the model once before pruning, to give a shape to {', '.join(lazy)}")
     return weights
 
 
@@ -115,18 +113,20 @@ def check_masks(model: nn.Module, masks: Masks) -> None:
 
 
 def save_masks(masks: Masks, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write masks as a compressed .npz, atomically; metadata goes under `__name` keys."""
+    """Write masks as a compressed .npz; metadata goes under `__name` keys.
+
+    It is named `path`.part until it is whole. Equal masks give equal bytes.
+    """
     arrays = {f"__{key}": np.array(text) for key, text in (metadata or {}).items()}
     arrays |= {name: mask.cpu().contiguous().numpy() for name, mask in masks.items()}
     path = Path(path)
     partial = path.with_name(path.name + ".part")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(partial, "w") as archive:
         for name, array in arrays.items():
             content = io.BytesIO()
             np.save(content, array, allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{name}.npy", EPOCH_OF_ZIP)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, content.getvalue())
+            entry = zipfile.ZipInfo(f"{name}.npy")  # of a fixed date, unless another is given
+            archive.writestr(entry, content.getvalue(), zipfile.ZIP_DEFLATED)
     os.replace(partial, path)
 
 

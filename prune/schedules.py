@@ -2,14 +2,14 @@
 
 from bisect import bisect_left
 from fractions import Fraction
-from math import ceil
+from math import ceil, inf
 from numbers import Rational
 
 ROUNDING = 1e-12  # more than the relative error of N rho^(-k/n) in float64
 
 
 def _exact(compression: float) -> Fraction:
-    if not 1 <= compression < float("inf"):
+    if not 1 <= compression < inf:
         raise ValueError(f"compression must be a number of at least 1, not {compression}")
     if isinstance(compression, Rational):  # int: a NumPy integer would overflow in a power
         return Fraction(int(compression.numerator), int(compression.denominator))
