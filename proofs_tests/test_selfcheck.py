@@ -48,15 +48,16 @@ BROKEN = {
         (LOOP, "parameter.grad = None", "pass"),
         (LOOP, "weight_decay=recipe.weight_decay", "weight_decay=0"),
         (LOOP, "if drop <= epoch", "if drop < epoch"),
-        ("prune/enforce.py", "layer.weight.data.mul_(getattr(layer, MASK))", "pass"),
+        ("prune/enforce.py", "weight.data.mul_(mask)", "pass"),
     ],
     "schedule": [
         ("train/recipes.py", "(60, 120), 0.2, 5e-4)", "(60, 120), 0.1, 5e-4)"),
         (LOOP, "if drop <= epoch", "if drop < epoch"),
     ],
     "augmentation": [
-        (BATCHING, "images.flip(3)", "images.flip(2)"),
+        (BATCHING, "padded.flip(3)", "padded.flip(2)"),
         (BATCHING, ":, down, right]", ":, right, down]"),
+        (BATCHING, "2 * padding - right", "right"),
         (BATCHING, "labels[drawn.order.to(labels.device)]", "labels"),
     ],
     "readers": [
