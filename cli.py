@@ -192,6 +192,9 @@ def selfcheck(ctx: click.Context, device: str, published: bool, data_dir, result
     from experiments.config import device_named
 
     device = _usage(device_named, device or "auto")
+    sources = map(ctx.get_parameter_source, ("data_dir", "results"))
+    if not published and any(source.name != "DEFAULT" for source in sources):
+        raise click.UsageError("--data-dir and --results are for selfcheck --published")
     if published:
         _show_published(device, data_dir, results)
     elif not _all_pass(device):

@@ -239,7 +239,8 @@ def device_named(name: str) -> str:
         raise ValueError(f"--device must be auto, cpu, cuda or cuda:N, not {name}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
-            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices"
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices that "
+            "torch can use; auto and cpu are possible"
         )
     return name
 

@@ -157,6 +157,19 @@ def test_gradients_that_add_up_over_passes():
     assert all((w.grad[~masks[n]] == 0).all() for n, w in prunable(model).items())
 
 
+def test_weights_that_get_one_gradient_are_masked_each_by_its_own_mask():
+    """Autograd hands the gradient of a sum to both terms; masking one must not touch the other."""
+    model = nn.ModuleList([nn.Linear(4, 3), nn.Linear(4, 3)])
+    masks = masks_of(model)
+    apply(model, masks)
+    x = torch.ones(2, 4)
+    for layer in model:
+        layer(x)
+    F.linear(x, model[0].weight + model[1].weight).sum().backward()
+    for name, w in prunable(model).items():
+        assert torch.equal(w.grad, 2.0 * masks[name])
+
+
 def test_a_weight_frozen_at_first_is_guarded_when_it_trains():
     """Fine-tuning often thaws layers later."""
     model = network().requires_grad_(False)

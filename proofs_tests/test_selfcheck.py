@@ -2,10 +2,15 @@
 
 import csv
 import importlib
+import json
+import random
+import re
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +20,9 @@ from click.testing import CliRunner
 import cli
 from experiments import selfcheck as module
 from experiments.checks.verdict import Failed, Impossible
+from proofs_tests import archives
 from proofs_tests.runs import CPU, ROOT
+from train.data import DATASETS, known
 
 OURS = ("experiments", "prune", "train")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -48,15 +55,16 @@ BROKEN = {
         (LOOP, "parameter.grad = None", "pass"),
         (LOOP, "weight_decay=recipe.weight_decay", "weight_decay=0"),
         (LOOP, "if drop <= epoch", "if drop < epoch"),
-        ("prune/enforce.py", "layer.weight.data.mul_(getattr(layer, MASK))", "pass"),
+        ("prune/enforce.py", "weight.data.mul_(mask)", "pass"),
     ],
     "schedule": [
         ("train/recipes.py", "(60, 120), 0.2, 5e-4)", "(60, 120), 0.1, 5e-4)"),
         (LOOP, "if drop <= epoch", "if drop < epoch"),
     ],
     "augmentation": [
-        (BATCHING, "images.flip(3)", "images.flip(2)"),
+        (BATCHING, "padded.flip(3)", "padded.flip(2)"),
         (BATCHING, ":, down, right]", ":, right, down]"),
+        (BATCHING, "2 * padding - right", "right"),
         (BATCHING, "labels[drawn.order.to(labels.device)]", "labels"),
     ],
     "readers": [
@@ -189,6 +197,74 @@ def test_what_cannot_be_checked_is_skipped_and_no_failure(monkeypatch):
     assert "there is no compiler" in outcome.stdout
 
 
-def test_a_device_that_is_not_there_is_a_usage_error():
-    outcome = CliRunner().invoke(cli.main, ["selfcheck", "--device", "cuda:99"])
-    assert outcome.exit_code == 2 and "CUDA devices" in outcome.stderr
+def sentence(outcome) -> str:
+    """The error's only line."""
+    (line,) = (line for line in outcome.stderr.splitlines() if line.startswith("Error: "))
+    return line
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--device", "cuda:99"], "CUDA devices"),
+        (["--published", "--device", "cuda:99"], "CUDA devices"),
+        (["--device", "tpu"], "auto, cpu, cuda or cuda:N"),
+        (["--data-dir", "."], "for selfcheck --published"),
+    ],
+)
+def test_what_cannot_be_or_does_nothing_is_a_usage_error(options, reason):
+    """One sentence; a device that is not there is never replaced by another."""
+    outcome = CliRunner().invoke(cli.main, ["selfcheck", *options])
+    assert outcome.exit_code == 2 and reason in sentence(outcome) and outcome.stdout == ""
+
+
+def test_published_needs_cifar100_and_says_how_to_get_it(tmp_path):
+    options = ["--published", "--device", "cpu", "--data-dir", str(tmp_path)]
+    outcome = CliRunner().invoke(cli.main, ["selfcheck", *options, "--results", str(tmp_path)])
+    assert outcome.exit_code == 1 and "data fetch cifar100" in sentence(outcome)
+
+
+@pytest.fixture
+def small_cifar100(tmp_path, monkeypatch) -> Path:
+    """40 + 10 random images in CIFAR-100's binary form; the registry says that this is all."""
+    sizes = {"train_size": 40, "test_size": 10}
+    monkeypatch.setitem(DATASETS, "cifar100", replace(known("cifar100"), **sizes))
+    draw, folder = random.Random(0), tmp_path / "data" / "cifar-100-binary"
+    folder.mkdir(parents=True)
+    for name, size in sizes.items():
+        labels = [[draw.randrange(classes) for _ in range(size)] for classes in (20, 100)]
+        images = [draw.randbytes(3072) for _ in range(size)]
+        file = folder / f"{name.removesuffix('_size')}.bin"
+        file.write_bytes(archives.cifar(images, *labels))
+    return tmp_path / "data"
+
+
+def test_published_shows_both_recipes_beside_the_published_losses(
+    small_cifar100, tmp_path, monkeypatch
+):
+    """All of it, but for two epochs and a narrow network; each loss is that of its run."""
+    monkeypatch.setattr(module, "PUBLISHED_LOSS", {1: 4.5, 2: 2.25})
+    monkeypatch.setattr(module, "published", partial(module.published, width=1 / 16))
+    options = ["--published", "--device", "cpu", "--data-dir", str(small_cifar100)]
+    options += ["--results", str(tmp_path / "results")]
+    outcome = CliRunner().invoke(cli.main, ["selfcheck", *options])
+    assert outcome.exit_code == 0
+    head, *rows = (re.split(r"  +", line) for line in outcome.stdout.splitlines())
+    assert head == ["train loss", "epoch 1", "epoch 2"]
+    assert rows[-1] == ["as published", "4.500", "2.250"] and len(rows) == 3
+    for recipe, *losses in rows[:-1]:
+        (path,) = (p for p in tmp_path.glob("results/*/result.json") if of_recipe(p, recipe))
+        assert losses == [f"{row['train_loss']:.3f}" for row in history(path.parent)]
+    assert rows[0][1:] != rows[1][1:]
+
+
+def of_recipe(path: Path, recipe: str) -> bool:
+    config = json.loads(path.read_text())["config"]
+    assert (config["model"], config["init"]) == ("vgg16", "published")
+    assert (config["dataset"], config["compression"]) == ("cifar100", 1)
+    return config["recipe"] == recipe
+
+
+def history(directory: Path) -> list[dict[str, float]]:
+    with open(directory / "history.csv", newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]

@@ -3,7 +3,7 @@
 Names, classes, state_dict keys and parameters stay what they were. Three guards share one
 mask, a buffer beside each weight that follows it through `.to()` and `deepcopy`:
 before each forward pass, each `state_dict()` and after each `load_state_dict()` the pruned
-weights are set to 0; their gradient is 0; and after each step of any torch optimizer (momentum
+weights are set to 0; their `.grad` is 0; and after each step of any torch optimizer (momentum
 gathered before pruning would move them) they are set to 0 again.
 """
 
@@ -68,33 +68,40 @@ def _runners(model: nn.Module, layer: nn.Module) -> Iterator[nn.Module]:
 
 def _zero_pruned(module: nn.Module, *_: object) -> None:
     for layer in (module, *module.children()):
-        if MASK in layer._buffers:
+        mask = layer._buffers.get(MASK)
+        if mask is not None:
+            weight = layer.weight
             # .data: autograd's version counter must not move: nothing changes between two passes.
-            layer.weight.data.mul_(getattr(layer, MASK))
+            weight.data.mul_(mask)
             if not torch.compiler.is_compiling():
-                _guard(layer)
+                _guard(weight, layer)
 
 
-def _guard(layer: nn.Module) -> None:
+def _guard(weight: Tensor, layer: nn.Module) -> None:
     """Zero the gradient and the optimizer's step; once per weight, so again after a deepcopy."""
-    weight = layer.weight
-    if not isinstance(weight, nn.Parameter) or not weight.requires_grad:
-        return
-    if weight not in _layer_of or _layer_of[weight]() is None:
-        _layer_of[weight] = this = weakref.ref(layer)
-        weight.register_hook(lambda gradient: _masked(gradient, this()))
+    if _mask_of(weight) is None and isinstance(weight, nn.Parameter) and weight.requires_grad:
+        _layer_of[weight] = weakref.ref(layer)
+        weight.register_post_accumulate_grad_hook(_zero_gradient)
 
 
-def _masked(tensor: Tensor, layer: nn.Module | None) -> Tensor:
-    return tensor if layer is None else tensor * getattr(layer, MASK)
+def _mask_of(weight: Tensor) -> Tensor | None:
+    """That of the layer which guards the weight, if one does and is still there."""
+    found = _layer_of.get(weight)
+    layer = None if found is None else found()
+    return None if layer is None else layer._buffers[MASK]
+
+
+def _zero_gradient(weight: Tensor) -> None:
+    mask = _mask_of(weight)
+    if mask is not None:
+        weight.grad.mul_(mask)  # in place: a product of its own takes twice as long
 
 
 def _zero_after_step(optimizer: Optimizer, *_: object) -> None:
-    for group in optimizer.param_groups:
-        for weight in group["params"]:
-            layer = _layer_of.get(weight)
-            if layer is not None and layer() is not None:
-                weight.data.mul_(getattr(layer(), MASK))
+    weights = (weight for group in optimizer.param_groups for weight in group["params"])
+    guarded = [(weight.data, mask) for weight in weights if (mask := _mask_of(weight)) is not None]
+    if guarded:
+        torch._foreach_mul_(*map(list, zip(*guarded)))
 
 
 register_optimizer_step_post_hook(_zero_after_step)

@@ -64,9 +64,11 @@ def crop_and_mirror(
     """
     height, width = images.shape[2:]
     padded = F.pad(images, [padding] * 4)
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (n, C, 2p + 1, 2p + 1, H, W)
-    images = windows[torch.arange(len(images), device=images.device), :, down, right]
-    return torch.where(mirror[:, None, None, None], images.flip(3), images)
+    both = torch.stack([padded, padded.flip(3)], 1)  # (n, 2, C, H + 2p, W + 2p)
+    windows = both.unfold(3, height, 1).unfold(4, width, 1)
+    right = torch.where(mirror, 2 * padding - right, right)  # counted from the mirrored side
+    rows = torch.arange(len(images), device=images.device)
+    return windows[rows, mirror.long(), :, down, right]
 
 
 def normalised(images: Tensor, task: Task) -> Tensor:
@@ -107,7 +109,7 @@ def _shares(x: Tensor, batch_size: int) -> list[Tensor]:
 
 def _augmented(images: Tensor, dataset: Dataset, part: Plan) -> Tensor:
     order, *crop = part
-    batch = images[order]
+    batch = images.index_select(0, order)
     return crop_and_mirror(batch, dataset.crop, *crop) if dataset.crop or dataset.flip else batch
 
 

@@ -43,6 +43,7 @@ def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         momentum=recipe.momentum,
         nesterov=True,
         weight_decay=recipe.weight_decay,
+        foreach=True,  # the default on CUDA; the same numbers everywhere, with less ado
     )
 
 

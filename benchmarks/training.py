@@ -1,0 +1,153 @@
+"""`python -m benchmarks.training`: what masks cost in a training step, and how fast batches come.
+
+Contenders take turns in one process, step by step or epoch by epoch; a ratio is of two times of
+the same round, so other work on the machine disturbs both. On a CPU one thread works and its own
+time is counted, not the time it waits for others.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from statistics import median
+
+import click
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision import transforms
+
+from benchmarks.turns import machine
+from experiments.checks.pictures import random_task
+from prune import Probe, apply, prune
+from train.batches import Task, training_batches
+from train.data import known
+from train.loop import sgd, step
+from train.models import build
+from train.recipes import paper
+
+BATCH = 128
+# name -> width, on images of CIFAR-10
+NETWORKS = {"vgg16": 0.5, "resnet18": 0.25, "resnet20": 1.0, "mlp": 1.0}
+Work = Callable[[], object]
+Times = list[tuple[float, float]]  # (ours, theirs) of each round
+
+
+def timed(work: Work, device: torch.device) -> float:
+    """Seconds until the device is done with it."""
+    if device.type == "cuda":
+        return _timed_on_cuda(work, device)
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def _timed_on_cuda(work: Work, device: torch.device) -> float:
+    torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    work()
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def turns(ours: Work, theirs: Work, rounds: int, device: torch.device) -> Times:
+    """Time both in each round; who begins changes from round to round."""
+    ours(), theirs()  # memory is allocated, kernels are chosen
+    pairs = []
+    for number in range(rounds):
+        order = (ours, theirs) if number % 2 else (theirs, ours)
+        taken = {work: timed(work, device) for work in order}
+        pairs.append((taken[ours], taken[theirs]))
+    return pairs
+
+
+def report(name: str, pairs: Times) -> None:
+    """One line of a Markdown table: medians, and the ratio's quartiles."""
+    ratios = np.quantile([a / b for a, b in pairs], (0.25, 0.5, 0.75))
+    ours, theirs = (1e3 * median(column) for column in zip(*pairs))
+    spread = " / ".join(f"{r:.3f}" for r in ratios)
+    click.echo(f"| {name} | {ours:,.1f} | {theirs:,.1f} | {spread} |")
+
+
+def plain_step(model: nn.Module, inputs: Tensor, labels: Tensor) -> Work:
+    """An unpruned step, as anybody would write it."""
+    recipe = paper("vgg16", "cifar10")
+    optimizer = torch.optim.SGD(
+        model.parameters(), 1e-3, 0.9, weight_decay=recipe.weight_decay, nesterov=True
+    )
+
+    def work() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+
+    return work
+
+
+def masked_step(model: nn.Module, inputs: Tensor, labels: Tensor) -> Work:
+    """The step of this project's loop at compression 10, in the memory layout of the other."""
+    apply(model, prune(model, "magnitude", Probe(tuple(inputs.shape[1:])), compression=10))
+    optimizer = sgd(model, paper("vgg16", "cifar10"))
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-3
+    return lambda: step(model, optimizer, inputs, labels, len(labels))
+
+
+def steps(name: str, width: float, rounds: int, device: torch.device) -> Times:
+    """A step of the pruned network beside one of the same network unpruned."""
+    dense = build(name, (3, 32, 32), 10, width).to(device).train()
+    inputs = torch.randn(BATCH, 3, 32, 32, device=device)
+    labels = torch.randint(0, 10, (BATCH,), device=device)
+    ours = masked_step(copy.deepcopy(dense), inputs, labels)
+    return turns(ours, plain_step(dense, inputs, labels), rounds, device)
+
+
+def one_by_one(images: list[Image.Image], labels: list[int], device: torch.device) -> None:
+    """An epoch's batches by torchvision's transforms of single images, as tutorials have it."""
+    dataset = known("cifar10")
+    change = transforms.Compose(
+        [
+            transforms.RandomCrop(32, padding=4),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(dataset.mean, dataset.std),
+        ]
+    )
+    for rows in torch.randperm(len(images)).split(BATCH):
+        torch.stack([change(images[row]) for row in rows.tolist()]).to(device)
+        torch.tensor([labels[row] for row in rows.tolist()], device=device)
+
+
+def epoch(data: Task) -> None:
+    """An epoch's batches as the training loop gets them."""
+    for _ in training_batches(data, BATCH, seed=0, epoch=0):
+        pass
+
+
+def pipelines(images: int, rounds: int, device: torch.device) -> Times:
+    """All batches of an epoch, made whole beside made image by image."""
+    data = random_task(images, device)
+    pixels = data.train.images.permute(0, 2, 3, 1).cpu().numpy()
+    pictures, labels = [Image.fromarray(p) for p in pixels], data.train.labels.tolist()
+    theirs = lambda: one_by_one(pictures, labels, device)  # noqa: E731
+    return turns(lambda: epoch(data), theirs, rounds, device)
+
+
+@click.command(help=__doc__)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--rounds", default=15, show_default=True, help="Of steps; of epochs, a fifth.")
+@click.option("--images", default=50_000, show_default=True, help="In an epoch of batches.")
+def main(device: str, rounds: int, images: int) -> None:
+    place = torch.device(device)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    click.echo(f"{machine(device, busy=True)}; {rounds} rounds, batches of {BATCH}\n")
+    click.echo("| what | ours, ms | theirs, ms | ours / theirs: quartiles |\n|---|---|---|---|")
+    for name, width in NETWORKS.items():
+        report(f"step, {name} x {width:g}", steps(name, width, rounds, place))
+    report(f"batches of {images:,} images", pipelines(images, max(1, rounds // 5), place))
+
+
+if __name__ == "__main__":
+    main()
