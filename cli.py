@@ -47,6 +47,7 @@ OPTIONS = {
     },
     "precision": {"help": "float32 or bfloat16.  [bfloat16 where the device has it, else float32]"},
     "compile": {"is_flag": True, "default": None, "help": "Train with torch.compile."},
+    "train-images": {"type": int, "help": "A fixed subset of so many training images.  [all]"},
     "workers": {"type": int, "help": "Processes that decode imagenet's images.  [all cores]"},
     "cycles": {"type": click.IntRange(1), "default": 3, "show_default": True},
     "rewind/--no-rewind": {
@@ -58,7 +59,8 @@ OPTIONS = {
 }
 NETWORK = ("model", "dataset", "seed", "width", "init", "device", "score-dtype")
 PRUNING = ("pruner", "compression", "steps", "schedule", "scope", "ablate")
-TRAINING = ("recipe", "epochs", "batch-size", "lr", "lr-drops", "drop-factor", "weight-decay")
+TRAINING = ("recipe", "epochs", "batch-size", "lr", "lr-drops", "drop-factor", "weight-decay",
+            "train-images")  # fmt: skip
 SPEED = ("precision", "compile", "workers")
 PLACES = ("data-dir", "results")
 SWEPT = ("model", "dataset", "pruner", "compression", "seed", "ablate")  # lists in a sweep
@@ -181,6 +183,7 @@ def _listed(kind: type):
 
 
 @main.command()
+@click.option("--preset", help="A sweep with a name: laptop, laptop-pruners, ...", **_listed(str))
 @click.option("--models", help=MODEL_HELP + "  [mlp]", **_listed(str))
 @click.option("--datasets", help=DATASET_HELP + "  [digits]", **_listed(str))
 @click.option("--pruners", help=PRUNER_HELP + "  [the paper's five]", **_listed(str))
@@ -216,7 +219,18 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
 
 
 def _grid(given: dict, shard: str | None) -> list:
-    from experiments import grid
+    from experiments import grid, presets
+
+    if names := given.pop("preset"):
+        configs = presets.preset(names, given)
+    else:
+        configs = grid.grid(*_axes(given))
+    return grid.shard(configs, *_part(shard)) if shard else configs
+
+
+def _axes(given: dict) -> tuple[dict, dict]:
+    """What `grid` takes."""
+    from experiments.grid import PAPER_COMPRESSIONS
 
     if given["cycles"] and given["pruners"]:
         raise ValueError("--cycles is for imp, which takes no --pruners: make two sweeps")
@@ -225,7 +239,7 @@ def _grid(given: dict, shard: str | None) -> list:
         "model": ["mlp"],
         "dataset": ["digits"],
         "pruner": ["random", "magnitude", "snip", "grasp", "synflow"],
-        "compression": grid.PAPER_COMPRESSIONS,
+        "compression": PAPER_COMPRESSIONS,
         "seed": [0, 1, 2],
         "ablate": ["none"],
         "cycles": [0],
@@ -233,8 +247,7 @@ def _grid(given: dict, shard: str | None) -> list:
     lists = {name: given.pop(name if name == "cycles" else f"{name}s") for name in defaults}
     axes = {name: lists[name] or values for name, values in defaults.items()}
     axes["ablate"] = [None if name == "none" else name for name in axes["ablate"]]
-    configs = grid.grid(axes, given)
-    return grid.shard(configs, *_part(shard)) if shard else configs
+    return axes, given
 
 
 def _part(text: str) -> tuple[int, int]:
