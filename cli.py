@@ -123,6 +123,7 @@ def run(**given) -> None:
 
 
 @main.command()
+@click.option("--preset", help="A sweep with a name: laptop, laptop-pruners, ...", **listed(str))
 @click.option("--models", help=MODEL_HELP + "  [mlp]", **listed(str))
 @click.option("--datasets", help=DATASET_HELP + "  [digits]", **listed(str))
 @click.option("--pruners", help=PRUNER_HELP + "  [the paper's five]", **listed(str))
@@ -140,11 +141,12 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
 
     Compression 1 is trained once per seed, for all pruners.
     """
-    from experiments import grid, reports
+    from experiments import grid, presets, reports
     from experiments import sweep as sweeps
 
     given["lr_drops"] = _usage(epochs_of, given["lr_drops"])
-    configs = _usage(grid.of_lists, given)
+    names = given.pop("preset")
+    configs = _usage(presets.preset, names, given) if names else _usage(grid.of_lists, given)
     if shard:
         configs = _usage(lambda: grid.shard(configs, *part_of(shard)))
     if jobs < 1:

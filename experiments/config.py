@@ -54,6 +54,7 @@ class RunConfig:
     compile: bool = False
     cycles: int = 0  # of iterative magnitude pruning; 0 prunes at initialisation
     rewind: bool = True
+    train_images: int | None = None  # a fixed subset of the training set, of this size
     workers: int | None = None
     data_dir: str = "data"
     results: str = "results"
@@ -119,6 +120,7 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
     _check_pruning(config, given)
     _check_ablation(config)
     _check_training(config, given)
+    _check_train_images(config)
     _check_speed(config, given)
     _check_cycles(config, given)
     _check_model(config, given)
@@ -184,6 +186,20 @@ def _check_training(config: RunConfig, given: Mapping[str, object]) -> None:
         raise ValueError(f"--lr-drops must increase, not {drops}")
     if "drop_factor" in given and not any(drop < config.epochs for drop in drops):
         raise ValueError(f"--drop-factor does nothing: no drop comes in {config.epochs} epochs")
+
+
+def _check_train_images(config: RunConfig) -> None:
+    if config.train_images is None:
+        return
+    if not config.reads_data:
+        raise ValueError("--train-images does nothing: nothing is trained, no data is read")
+    data = known(config.dataset)
+    least = 10 * data.classes if config.pruner in READS_DATA else 1  # what the score looks at
+    if not least <= config.train_images < data.train_size:
+        raise ValueError(
+            f"--train-images must be from {least} to {data.train_size - 1}: {config.dataset} has "
+            f"{data.train_size}, and {config.pruner} looks at {least}; not {config.train_images}"
+        )
 
 
 def _check_speed(config: RunConfig, given: Mapping[str, object]) -> None:

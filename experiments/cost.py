@@ -55,7 +55,8 @@ def guess(config: RunConfig) -> float:
     steps = 100 if config.steps is None else config.steps  # nobody knows what certified takes
     scoring = steps * (scored * passes * flops / _rate(config.score_dtype, config.device))
     data = known(config.dataset)
-    shown = (1 + config.cycles) * config.epochs * (BOTH_PASSES * data.train_size + data.test_size)
+    images = BOTH_PASSES * (config.train_images or data.train_size) + data.test_size
+    shown = (1 + config.cycles) * config.epochs * images
     training = shown * flops / _rate("float32", config.device)
     return START + scoring + steps * N * SELECTION + training
 

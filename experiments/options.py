@@ -37,6 +37,7 @@ OPTIONS = {
     },
     "precision": {"help": "float32 or bfloat16.  [bfloat16 where the device has it, else float32]"},
     "compile": {"is_flag": True, "default": None, "help": "Train with torch.compile."},
+    "train-images": {"type": int, "help": "A fixed subset of so many training images.  [all]"},
     "workers": {"type": int, "help": "Processes that decode imagenet's images.  [all cores]"},
     "cycles": {"type": click.IntRange(1), "default": 3, "show_default": True},
     "rewind/--no-rewind": {
@@ -48,7 +49,8 @@ OPTIONS = {
 }
 NETWORK = ("model", "dataset", "seed", "width", "init", "device", "score-dtype")
 PRUNING = ("pruner", "compression", "steps", "schedule", "scope", "ablate")
-TRAINING = ("recipe", "epochs", "batch-size", "lr", "lr-drops", "drop-factor", "weight-decay")
+TRAINING = ("recipe", "epochs", "batch-size", "lr", "lr-drops", "drop-factor", "weight-decay",
+            "train-images")  # fmt: skip
 SPEED = ("precision", "compile", "workers")
 PLACES = ("data-dir", "results")
 SWEPT = ("model", "dataset", "pruner", "compression", "seed", "ablate")  # lists in a sweep

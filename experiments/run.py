@@ -29,6 +29,7 @@ from train.seeds import seed_of
 
 SCORING_BATCH = {"tiny-imagenet": 64, "imagenet": 16}  # others: 256 (App. 12.1)
 WEIGHTS, RANDOM_SCORES, SUBSET, SHUFFLE, REINIT = 1, 2, 3, 4, 5  # what a seed is used for
+FIXED = 0  # seed of the subset that all runs share, whatever their own
 # (config, data, progress) -> the network with its masks, what is said of them, seconds it took
 Pruned = Callable[[RunConfig, Task | None, Progress], tuple[nn.Module, dict, float]]
 
@@ -115,10 +116,13 @@ def initial_model(config: RunConfig, use: int = WEIGHTS) -> nn.Module:
 
 
 def _task(config: RunConfig, progress: Progress) -> Task:
-    """Training and test images on the run's device."""
+    """Training and test images on the run's device; of `train_images`, the same for all seeds."""
     report = counter(progress, "reading images")
-    splits = load(config.dataset, Path(config.data_dir), report, _workers(config))
-    return task(splits, known(config.dataset), probe_shape(config), torch.device(config.device))
+    train, test = load(config.dataset, Path(config.data_dir), report, _workers(config))
+    if config.train_images:
+        train = subset(train, config.train_images, FIXED)
+    data = known(config.dataset)
+    return task((train, test), data, probe_shape(config), torch.device(config.device))
 
 
 def _workers(config: RunConfig) -> int:

@@ -70,6 +70,7 @@ WRONG = {
     "drop-factor": ["0", "-1", "nan", "inf", "half"],
     "weight-decay": ["-1", "nan", "inf", "much"],
     "precision": ["float16", "", "double"],
+    "train-images": ["0", "-1", "1437", "1.5", "all"],  # digits have 1,437
     "workers": ["-1", "1.5", "4"],  # the last: digits are not decoded
 }
 
@@ -122,6 +123,7 @@ USELESS = {
     f"{ZERO} --weight-decay 0": "--weight-decay does nothing with --epochs 0",
     f"{ZERO} --record-weights": "--record-weights does nothing with --epochs 0",
     f"{ZERO} --precision float32": "--precision does nothing with --epochs 0",
+    f"{ZERO} --train-images 100": "--train-images does nothing: nothing is trained",
     f"{ZERO} --compile": "--compile does nothing with --epochs 0",
     f"{ZERO} --ablate reinit": "--ablate reinit does nothing with --epochs 0",
     "--ablate shuffle --compression 1": "--ablate shuffle does nothing with --compression 1",

@@ -1,0 +1,123 @@
+"""Sweeps with a name: what they are made of, and that they can be compared with each other."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+from cli import main
+from experiments.grid import series_name, shard
+from experiments.presets import FIVE, PLACES, PRESETS, preset
+
+ALL = preset(["laptop"], {"device": "cpu"})
+
+
+def part(name: str) -> list:
+    return preset([f"laptop-{name}"], {"device": "cpu"})
+
+
+def sweep(*arguments: object):
+    return CliRunner().invoke(main, ["sweep", *map(str, arguments)])
+
+
+def exponents(configs) -> list[str]:
+    return sorted({f"{config.compression:.4g}" for config in configs}, key=float)
+
+
+def test_laptop_is_all_parts_one_after_the_other_and_no_run_twice():
+    parts = [config for name in PRESETS for config in preset([name], {"device": "cpu"})]
+    assert ALL == list(dict.fromkeys(parts))
+    assert len({config.directory for config in ALL}) == len(ALL) == 474
+    assert preset([*PRESETS][::-1], {})[0] == preset([[*PRESETS][-1]], {})[0]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_part_that_stops_early_has_all_of_the_first_seeds(name):
+    configs = preset([name], {})
+    seeds = [config.seed for config in configs]
+    assert seeds == sorted(seeds) and set(Counter(seeds).values()) == {len(configs) // 3}
+
+
+def test_all_runs_are_of_one_data_set_one_width_and_one_training():
+    for name in ("dataset", "train_images", "width", "epochs", "lr_drops", "batch_size", "lr"):
+        assert len({getattr(config, name) for config in ALL}) == 1
+
+
+def test_the_pruners_go_to_10000_in_half_decades_with_certified_beside_them():
+    configs = part("pruners")
+    assert exponents(configs) == [
+        "1",
+        "3.162",
+        "10",
+        "31.62",
+        "100",
+        "316.2",
+        "1000",
+        "3162",
+        "1e+04",
+    ]
+    assert {series_name(vars(c)) for c in configs} == {*FIVE, "synflow certified", "dense"}
+    assert len(configs) == 3 * (1 + 8 * 6)
+
+
+@pytest.mark.parametrize("name", ["ablations", "float32"])
+def test_each_variant_has_the_run_beside_it_that_differs_in_nothing_else(name):
+    """Only such pairs can be compared."""
+    usual = {"ablate": None, "score_dtype": "float64"}
+    variants, plain = part(name), set(part("pruners"))
+    assert all(config not in plain and replace(config, **usual) in plain for config in variants)
+    assert exponents(variants) == ["10", "100", "1000"]
+
+
+def test_every_method_is_ablated_in_three_ways():
+    kinds = Counter((config.pruner, config.ablate) for config in part("ablations"))
+    assert kinds == {
+        (pruner, kind): 9 for pruner in FIVE for kind in ("shuffle", "reinit", "invert")
+    }
+
+
+def test_cycles_are_rewound_or_not_at_six_compressions():
+    kinds = Counter((config.cycles, config.rewind) for config in part("cycles"))
+    assert kinds == {(n, rewind): 18 for n in (1, 2, 3) for rewind in (True, False)}
+    assert len(exponents(part("cycles"))) == 6
+
+
+def test_resnet18_has_the_same_methods_and_its_own_dense_network():
+    configs = part("resnet18")
+    assert {config.model for config in configs} == {"resnet18"} and len(exponents(configs)) == 5
+    assert {series_name(vars(c)) for c in configs} == {*FIVE, "synflow certified", "dense"}
+
+
+def test_a_preset_is_listed_dealt_and_told_where(tmp_path):
+    outcome = sweep("--preset", "laptop-float32,laptop-cycles", "--shard", "2/3", "--dry-run",
+                    "--results", tmp_path / "here", "--device", "cpu")  # fmt: skip
+    assert outcome.exit_code == 0, outcome.output
+    *rows, total = outcome.stdout.splitlines()
+    expected = shard(part("float32") + part("cycles"), 2, 3)
+    assert [row.split()[-1] for row in rows] == [config.directory.name for config in expected]
+    assert total.startswith(f"{len(expected)} of {len(expected)} runs to do")
+    assert not (tmp_path / "here").exists()
+    assert preset(["laptop"], {"results": str(tmp_path)})[0].directory.parent == tmp_path
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--epochs 3", "--models mlp", "--seeds 0", "--cycles 2", "--compile", "--no-rewind",
+     "--score-dtype float32", "--lr-drops none", "--train-images 9", "--width 1"],
+)  # fmt: skip
+def test_what_a_preset_decides_cannot_be_given(option, tmp_path):
+    outcome = sweep("--preset", "laptop", *option.split(), "--results", tmp_path)
+    name = option.split()[0].replace("--no-", "--")
+    assert outcome.exit_code == 2 and f"itself what {name} would say" in outcome.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_and_on_what_it_runs_can_be_given():
+    assert set(PLACES) == {"data_dir", "results", "device"}
+    assert preset(["laptop-float32"], dict.fromkeys(PLACES))
+
+
+def test_an_unknown_preset_is_refused_with_the_names_there_are(tmp_path):
+    outcome = sweep("--preset", "desktop", "--results", tmp_path)
+    assert outcome.exit_code == 2 and "laptop-pruners, laptop-ablations" in outcome.output
