@@ -14,7 +14,7 @@ MAY_IMPORT = {  # besides the standard library and itself
     "reference": {"numpy"},
     "prune": {"numpy", "torch"},
     "train": TORCH,
-    "experiments": TORCH | {"prune", "train", "reference"},
+    "experiments": TORCH | {"prune", "train", "reference", "click"},  # click: see below
     "benchmarks": TORCH | {"prune", "train", "click"},
     "cli": {"click", "experiments", "train"},
 }
@@ -71,8 +71,16 @@ def test_reference_meets_torch_nowhere_outside_the_tests():
 
 def test_cli_imports_torch_only_in_commands():
     """So `--help` is quick."""
-    own = set(imported(_without_functions(ast.parse((ROOT / "cli.py").read_text()))))
-    assert own <= {"click"} | sys.stdlib_module_names
+    for file in ("cli.py", "experiments/options.py", "experiments/__init__.py"):
+        own = set(imported(_without_functions(ast.parse((ROOT / file).read_text()))))
+        assert own <= {"click", "experiments"} | sys.stdlib_module_names, file
+
+
+def test_only_the_options_of_the_command_line_import_click():
+    """Experiments are for scripts, too."""
+    for path in files("experiments"):
+        click = "click" in imported(ast.parse(path.read_text()))
+        assert click == (path.name == "options.py"), path
 
 
 def speaks(tree: ast.AST) -> bool:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from cli import OPTIONS, main
+from cli import main
 from experiments.config import RunConfig, device_named, resolve
+from experiments.options import OPTIONS
 from experiments.results import owned
 from proofs_tests.runs import ONE_THREAD, configured, raw
 from train import fetch
