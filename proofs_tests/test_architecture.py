@@ -15,7 +15,7 @@ MAY_IMPORT = {  # besides the standard library and itself
     "prune": {"numpy", "torch"},
     "train": TORCH,
     "experiments": TORCH | {"prune", "train", "reference", "click"},  # click: see below
-    "benchmarks": TORCH | {"prune", "train", "click"},
+    "benchmarks": TORCH | {"prune", "train", "experiments", "click"},
     "cli": {"click", "experiments", "train"},
 }
 EXTRAS = {"matplotlib", "submitit", "tensorboard", "torch_pruning"}  # in functions
