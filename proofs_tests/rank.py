@@ -1,6 +1,7 @@
 """What each rank does in test_ranks.py: `torchrun --nproc-per-node=2 rank.py FOLDER`."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.checks.pictures import random_task
+from experiments.run import apply_everywhere
 from prune import Probe, apply, prune
 from train.batch_norm import share_batch_norm
 from train.batches import Task
@@ -59,11 +61,21 @@ def together(folder: Path) -> None:
     mine["from first"] = of_first(lambda: {"rank": rank(), "tensor": torch.arange(3)})
     mine["total"] = total(torch.tensor(rank() + 1))
     check_same("what is the same", "same")
-    try:
-        check_same("numbers", str(rank()))
-    except ValueError as error:
-        mine["differ"] = str(error)
+    mine["numbers"] = refusal(lambda: check_same("numbers", str(rank())))
+    model = nn.Sequential(nn.Linear(2, 2))
+    masks = {"0.weight": torch.arange(4).view(2, 2) < 2 + rank()}
+    mine["masks"] = refusal(lambda: apply_everywhere(model, masks))
+    mine["applied"] = not model[0].weight.all()
     torch.save(mine, folder / f"rank{rank()}.pt")
+
+
+def refusal(work: Callable[[], object]) -> str:
+    """What the ValueError says that it raises."""
+    try:
+        work()
+    except ValueError as error:
+        return str(error)
+    return "none"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from torch import nn
 import cli
 from experiments.run import run
 from proofs_tests import rank as ranked
-from proofs_tests.runs import ONE_THREAD, ROOT, configured
+from proofs_tests.runs import CPU, ONE_THREAD, ROOT, Killed, Killer, configured
 from train import checkpoint
 from train.batch_norm import share_batch_norm
 
@@ -83,7 +83,14 @@ def test_what_the_first_rank_makes_all_ranks_have(two):
     for found in two:
         assert found["from first"]["rank"] == 0 and found["total"] == 3
         assert torch.equal(found["from first"]["tensor"], torch.arange(3))
-        assert found["differ"] == "the ranks differ in numbers: 0, 1"
+        assert found["numbers"] == "the ranks differ in numbers: 0, 1"
+
+
+def test_ranks_with_different_masks_are_stopped_before_the_masks_are_used(two):
+    first, second = (found["masks"] for found in two)
+    assert first == second and first.startswith("the ranks differ in masks: ")
+    assert len(set(first.partition(": ")[2].split(", "))) == 2
+    assert not any(found["applied"] for found in two)
 
 
 def test_torchrun_on_digits_equals_one_process(tmp_path, one_thread):
@@ -95,6 +102,21 @@ def test_torchrun_on_digits_equals_one_process(tmp_path, one_thread):
     assert out.splitlines()[-1] == f"result: {paths[1]}" and out.count("result:") == 1
     assert one["density"] == two["density"] and one["config"] == two["config"]
     for ours, theirs in zip(history(tmp_path / "one"), history(tmp_path / "two"), strict=True):
+        assert theirs == pytest.approx(ours, rel=1e-4)
+
+
+def test_two_ranks_go_on_where_one_process_was_stopped(tmp_path, one_thread):
+    """And end as one process that was not."""
+    with pytest.raises(Killed):
+        run(configured(tmp_path / "stopped"), Killer(40))
+    (saved,) = tmp_path.glob("stopped/*/checkpoint.pt")
+    first = checkpoint.load(saved, CPU)["history"]
+    process = launch("cli.py", *FEW, 2, "--results", tmp_path / "stopped")
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    run(configured(tmp_path / "one"))
+    assert len(first) == 1 and checkpoint.load(saved, CPU)["history"][:1] == first
+    for ours, theirs in zip(history(tmp_path / "one"), history(tmp_path / "stopped"), strict=True):
         assert theirs == pytest.approx(ours, rel=1e-4)
 
 
@@ -122,7 +144,7 @@ def test_a_killed_rank_ends_the_run_with_one_sentence_and_one_process_goes_on(tm
     ours = [line for line in errors.splitlines() if line.startswith("Error: ")]
     assert process.returncode == 1 and "result:" not in out
     assert len(ours) == 1 and "goes on from the last checkpoint" in ours[0]
-    done = len(checkpoint.load(saved, torch.device("cpu"))["history"])
+    done = len(checkpoint.load(saved, CPU)["history"])
     assert 1 <= done < epochs and not list(saved.parent.glob("result.json"))
     run(configured(tmp_path / "killed", epochs=epochs))
     run(configured(tmp_path / "one", epochs=done + 1))
