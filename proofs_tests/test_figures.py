@@ -186,6 +186,17 @@ def test_where_the_data_set_is_there_the_images_are_those_that_a_run_scores_on()
     assert len(ours) == len(theirs) and all(map(torch.equal, ours, theirs))
 
 
+def test_scoring_on_images_ticks_for_each_batch(monkeypatch):
+    """One batch may take minutes (GraSP on VGG-19)."""
+    monkeypatch.setattr(one_shot, "SCORING_BATCH", {"digits": 30})
+    progress = Counter()
+    config = resolve({"pruner": "snip", "model": "mlp", "dataset": "digits"})
+    batches, _ = one_shot.scoring_images(config, progress)
+    progress.ticks = 0  # of reading
+    assert [len(labels) for _, labels in batches] == [30, 30, 30, 10]
+    assert progress.ticks == progress.length == 4
+
+
 def test_an_interrupted_computation_goes_on_cell_by_cell(tmp_path, few_steps):
     config = tiny(tmp_path)
     with pytest.raises(KeyboardInterrupt):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from math import ceil
 from pathlib import Path
 
 import torch
@@ -30,12 +31,10 @@ def compute(config: RunConfig, progress: Progress) -> None:
     Cells that are saved already are skipped. SNIP and GraSP look at `config.dataset` where it
     is on disk, otherwise at a substitute, and the cell says which.
     """
-    missing = [pruner for pruner in PRUNERS if not path(config, pruner).exists()]
-    progress.begin("scoring", len(missing))
-    for pruner in missing:
-        progress.note(f"scoring with {pruner}")
-        cells.save(path(config, pruner), _measure(config, pruner, progress))
-        progress.tick()
+    for pruner in PRUNERS:
+        if not path(config, pruner).exists():
+            progress.note(f"scoring with {pruner}")
+            cells.save(path(config, pruner), _measure(config, pruner, progress))
 
 
 def path(config: RunConfig, pruner: str) -> Path:
@@ -111,8 +110,8 @@ def _kept(scores: Scores, reverse: bool) -> Iterator[tuple[str, list[int]]]:
 def scoring_images(
     config: RunConfig, progress: Progress
 ) -> tuple[Iterator[tuple[Tensor, Tensor]], str]:
-    """Batches of 10 x classes training images at the network's size, to be read once; and what
-    they are, in words.
+    """Batches of 10 x classes training images at the network's size, to be read once, which
+    tick; and what they are, in words.
 
     Of `config.dataset` where it is on disk, else of a substitute, whose few labels are taken
     as the first of the network's.
@@ -123,12 +122,16 @@ def scoring_images(
     shown = shape if name == config.dataset else (shape[0], *dataset.shape[1:])
     data = task(splits, dataset, shown, torch.device(config.device))
     chosen = subset(data.train, 10 * dataset.classes, seed_of(config.seed, SUBSET))
-    batches = (
-        (_resized(inputs, shape), labels)
-        for inputs, labels in plain_batches(chosen, data, SCORING_BATCH.get(config.dataset, 256))
-    )
+    batch_size = SCORING_BATCH.get(config.dataset, 256)
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        progress.begin("scoring batches", ceil(len(chosen.labels) / batch_size))
+        for inputs, labels in plain_batches(chosen, data, batch_size):
+            yield _resized(inputs, shape), labels
+            progress.tick()
+
     resized = f" resized to {shape[1]} px" if shown != shape else ""
-    return batches, f"{len(chosen.labels)} images of {name}{resized}"
+    return batches(), f"{len(chosen.labels)} images of {name}{resized}"
 
 
 def _is_here(name: str, config: RunConfig) -> bool:
