@@ -127,7 +127,8 @@ def _task(config: RunConfig, progress: Progress) -> Task:
 
 def _workers(config: RunConfig) -> int:
     """How many processes decode images for this rank; by default the machine's cores, shared."""
-    return (os.cpu_count() or 1) // ranks() if config.workers is None else config.workers
+    share = max(1, (os.cpu_count() or 1) // ranks())
+    return share if config.workers is None else config.workers
 
 
 def _probe(config: RunConfig, data: Task | None) -> Probe:

@@ -66,6 +66,14 @@ def test_names_parameters_and_masks_stay_what_they_were():
     assert all(p is before[name] for name, p in plain(net).named_parameters())
 
 
+def test_compile_is_asked_of_the_network_that_is_trained(monkeypatch):
+    asked = []
+    monkeypatch.setattr(nn.Module, "compile", lambda net: asked.append(net))
+    assert asked == [prepared(pruned(), "bfloat16", compile=True)]
+    prepared(pruned())
+    assert len(asked) == 1
+
+
 def test_the_default_is_what_the_device_gains_from(monkeypatch):
     """bfloat16 from Ampere on (a CUDA device is pretended)."""
     assert best_precision("cpu") == "float32"

@@ -20,6 +20,7 @@ from proofs_tests import rank as ranked
 from proofs_tests.runs import CPU, ONE_THREAD, ROOT, Killed, Killer, configured
 from train import checkpoint
 from train.batch_norm import share_batch_norm
+from train.ranks import joined
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 # Every tolerance here: sums in another order, two ranks' instead of one's, grown in training.
@@ -168,6 +169,17 @@ def test_torchrun_is_refused_where_it_means_nothing(monkeypatch, command):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     outcome = CliRunner().invoke(cli.main, [command])
     assert outcome.exit_code == 2 and "torchrun is for run and imp" in outcome.stderr
+
+
+@pytest.mark.parametrize(("device", "devices"), [("cuda:1", 2), ("cuda", 1), ("cuda", 0)])
+def test_ranks_need_a_cuda_device_each(monkeypatch, device, devices):
+    """Said before they meet, by all of them: none waits for another (devices are pretended)."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    names = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID")
+    for name, value in zip(names, ("2", "2", "1"), strict=True):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="a device of its own"), joined(device):
+        pytest.fail("they met")
 
 
 @pytest.mark.parametrize("settings", [{"affine": False}, {"track_running_stats": False}])

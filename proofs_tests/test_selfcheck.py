@@ -43,7 +43,7 @@ LOOP, BATCHING, MODELS = "train/loop.py", "train/batches.py", "train/models.py"
 BROKEN = {
     "rehearsal": [
         (BATCHING, "torch.tensor(v, device=device)", "torch.tensor(v)"),
-        (BATCHING, "images / 255 - task.mean", "images / 255 - task.mean.cpu()"),
+        (BATCHING, "white - task.mean", "white - task.mean.cpu()"),
         (LOOP, "return loss.detach().double()", "return loss.detach().item()"),
     ],
     "architectures": [
@@ -79,7 +79,7 @@ BROKEN = {
         ("prune/schedules.py", "return low + bisect", "return 1 + low + bisect"),
         ("prune/scores.py", "S.abs() for name, S in _loss", "S for name, S in _loss"),
     ],
-    "device": [(BATCHING, "((images / 255", f"((images.roll({ONEDNN}, 1) / 255")],
+    "device": [(BATCHING, "((images / white", f"((images.roll({ONEDNN}, 1) / white")],
 }
 CASES = [
     pytest.param(name, line, id=f"{name}-{line[2]}")

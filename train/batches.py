@@ -73,7 +73,8 @@ def crop_and_mirror(
 
 def normalised(images: Tensor, task: Task) -> Tensor:
     """(x / 255 - mean) / std of uint8 images (n, C, H, W), float32 (n, channels, H, W)."""
-    return ((images / 255 - task.mean) / task.std).expand(-1, task.channels, -1, -1)
+    white = torch.full((), 255.0, device=images.device)  # for a number, CUDA multiplies by 1 / 255
+    return ((images / white - task.mean) / task.std).expand(-1, task.channels, -1, -1)
 
 
 def training_batches(

@@ -40,8 +40,8 @@ class Decoder(TorchDataset):
             image = default_loader(self.files[row])
         except OSError:
             raise ValueError(f"{self.files[row]} is missing, torn or no image") from None
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(*self.key, row))
+        with torch.random.fork_rng(devices=[]):  # of the CPU only, and so is what is seeded
+            torch.default_generator.manual_seed(seed_of(*self.key, row))
             return self.cut(image)
 
 

@@ -44,13 +44,14 @@ def joined(device: str) -> Iterator[None]:
 
     Raises:
         ConnectionError: If another rank fails meanwhile; says that the run can go on.
+        ValueError: If there are fewer CUDA devices than ranks, or one is chosen for all.
     """
     if launched() == 1 or dist.is_initialized():
         yield
         return
+    backend = _claim_cuda(device) if device.startswith("cuda") else "gloo"
     store, number, count = next(dist.rendezvous("env://"))  # torchrun's: it outlives every rank
     signal.signal(signal.SIGTERM, _stop)
-    backend = _claim_cuda() if device.startswith("cuda") else "gloo"
     group = dist.PrefixStore("ranks", store)
     dist.init_process_group(backend, store=group, rank=number, world_size=count, timeout=PATIENCE)
     try:
@@ -73,8 +74,14 @@ def _lost(number: int, count: int, error: RuntimeError) -> ConnectionError:
     )
 
 
-def _claim_cuda() -> str:
+def _claim_cuda(device: str) -> str:
     """Make "cuda" mean this rank's own device; what tensors on it, and others, are sent with."""
+    here, devices = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+    if device != "cuda" or here > devices:
+        raise ValueError(
+            f"{here} ranks on this machine with --device {device}: each takes a device of its own "
+            f"by --device cuda, without a number, and {devices} are here"
+        )
     torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     return "cpu:gloo,cuda:nccl"
 

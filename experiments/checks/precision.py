@@ -16,6 +16,7 @@ from train.recipes import Recipe
 
 RECIPE = Recipe(epochs=5, batch_size=16, lr=0.005, lr_drops=(), drop_factor=1, weight_decay=5e-4)
 CPU = torch.device("cpu")
+COMPILERS = {"cpu": ("c++", "g++", "clang++"), "cuda": ("cc", "gcc", "clang")}
 STEPS = 20  # 4 an epoch
 # The largest difference of a loss, relative to it: in the first step, and in 20 of them. A unit
 # that rounding moves across 0 sends two runs apart: 1e-7 becomes 1e-2 within 20 float32 steps.
@@ -31,8 +32,8 @@ def bfloat16(device: torch.device) -> str:
 
 def compiled(device: torch.device) -> str:
     """torch.compile computes the same steps."""
-    if device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
-        raise Impossible("torch.compile needs a C++ compiler on a CPU")
+    if not any(map(shutil.which, COMPILERS[device.type])):
+        raise Impossible(f"torch.compile needs one of {', '.join(COMPILERS[device.type])}")
     return _near(losses(device), losses(device, compile=True), FLOAT32)
 
 

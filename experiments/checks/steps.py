@@ -15,6 +15,7 @@ from prune.masks import Masks
 from train.batches import Task, training_batches
 from train.loop import train
 from train.models import build
+from train.prepared import prepared
 from train.recipes import Recipe
 
 ONE_STEP = Recipe(1, 16, 0.05, (), 0.1, 5e-4)  # of 16 images
@@ -35,7 +36,7 @@ def steps(device: torch.device) -> str:
 
 
 def _compare(name: str, initial: nn.Module, masks: Masks, data: Task, recipe: Recipe) -> None:
-    ours, plain = copy.deepcopy(initial), copy.deepcopy(initial)
+    ours, plain = (prepared(copy.deepcopy(initial)) for _ in range(2))
     apply(ours, masks)
     with tempfile.TemporaryDirectory() as folder:
         rows = train(ours, data, recipe, seed=0, path=Path(folder) / "checkpoint.pt")
