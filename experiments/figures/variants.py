@@ -40,10 +40,7 @@ def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> st
         FileNotFoundError: If there are no runs.
         ValueError: If none of them is a variant.
     """
-    found = collect.panels(filter(_belongs, collect.runs(results)), filters)
-    shown = [small for panel in found for small in _by_pruner(panel)]
-    if not shown:
-        raise ValueError(f"no run in {results} has --ablate or --score-dtype float32")
+    shown = collected(results, filters)
     rows = [row for small in shown for rows in small.curves.values() for row in rows]
     networks = "; ".join(dict.fromkeys(small.panel.name for small in shown))
     seeds = len({row["seed"] for row in rows})
@@ -59,6 +56,15 @@ def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> st
         style.labels(axis, y=axis_label(best))
     style.legend_above(figure, axes[: len(shown)])
     return style.Drawing(figure, rows, list(_notes(shown, best)))
+
+
+def collected(results: Path, filters: Mapping[str, object]) -> list[Small]:
+    """What `draw` draws; it says what is raised."""
+    found = collect.panels(filter(_belongs, collect.runs(results)), filters)
+    shown = [small for panel in found for small in _by_pruner(panel)]
+    if not shown:
+        raise ValueError(f"no run in {results} has --ablate or --score-dtype float32")
+    return shown
 
 
 def _belongs(result: dict) -> bool:
