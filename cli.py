@@ -251,16 +251,17 @@ def diagnose(**given) -> None:
 
 
 @main.command()
-@click.argument("number", metavar="N", type=click.Choice([*"01234567", "precision"]))
+@click.argument("number", metavar="N", type=click.Choice([*"01234567", "precision", "variants"]))
 @click.option("--compute", is_flag=True, default=None, help="First compute what is missing.")
 @click.option("--full", is_flag=True, default=None, help="Figure 7: the whole published grid.")
 @click.option("--best", is_flag=True, default=None, help="Best epochs, as the paper plots it.")
 @options("model", "dataset", "width", "init", "seed", "device", *PLACES)
 def figure(number: str, results: str, **given) -> None:
-    """Draw figure N of the paper (or `precision`) from saved results, with the CSV behind it.
+    """Draw figure N of the paper (or a word: ours) from saved results, with the CSV behind it.
 
-    0 is the worked example of reference/README.md. 1, 5 and 6 show the runs of sweeps; 2, 3, 4, 7
-    and precision networks at initialisation, which --compute computes cell by cell.
+    0 is the worked example of reference/README.md. 1, 5, 6 and variants (ablated, or with float32
+    scores) show the runs of sweeps; 2, 3, 4, 7 and precision networks at initialisation, which
+    --compute computes cell by cell.
     """
     from experiments.figures import catalogue
 

@@ -26,6 +26,7 @@ from experiments.figures import (
     precision,
     schedules,
     style,
+    variants,
     walks,
 )
 from experiments.progress import Silent
@@ -466,6 +467,62 @@ def test_figure_5_shows_cycles_of_imp_with_and_without_rewinding(tmp_path):
     assert {"1 cycle", "1 cycle, not rewound", "2 cycles", "2 cycles, not rewound"} <= labels
 
 
+def ablated(folder: Path, pruner: str, compression: float, top1: float, seed: int = 0, **more):
+    """A run whose mask is shuffled, unless `more` says what else."""
+    return result(folder, pruner, compression, top1, seed=seed,
+                  options=more or {"ablate": "shuffle"})  # fmt: skip
+
+
+def test_variants_have_a_figure_of_their_own_and_no_place_in_figures_1_and_6(tmp_path):
+    sweep(tmp_path)
+    before = accuracy.draw_all(tmp_path, {}).rows
+    ablated(tmp_path, "synflow", 10, 70.0)
+    ablated(tmp_path, "synflow", 10, 71.0, score_dtype="float32")
+    result(tmp_path, "magnitude", 10, 72.0, config={"cycles": 2})
+    assert accuracy.draw_all(tmp_path, {}).rows == before == accuracy.draw_one(tmp_path, {}).rows
+    drawing = variants.draw(tmp_path, {})
+    assert {row["series"] for row in drawing.rows} == {
+        "synflow",
+        "synflow shuffle",
+        "synflow float32",
+    }
+    [axis] = drawing.figure.axes
+    shown = {line.get_label(): list(line.get_ydata()) for line in axis.lines}
+    assert shown["as usual"] == [85.5, 65.5] and shown["shuffle"] == [70]
+
+
+def test_a_variant_is_compared_with_its_pruner_at_the_same_compression_and_seed(tmp_path):
+    """SynFlow has 85 and 86 at 10, and 65 and 66 at 100; a seed without a partner is left out."""
+    sweep(tmp_path)
+    for seed, top1 in ((0, 84.0), (1, 87.0), (2, 10.0)):
+        ablated(tmp_path, "synflow", 10, top1, seed)
+    ablated(tmp_path, "synflow", 100, 65.25, ablate="invert")
+    drawing = variants.draw(tmp_path, {})
+    assert drawing.notes == [
+        "MLP, digits, SynFlow invert at 100: +0.25 points (+0.25 to +0.25, seeds: 1)",
+        "MLP, digits, SynFlow shuffle at 10: +0.00 points (-1.00 to +1.00, seeds: 2)",
+    ]
+
+
+def test_variants_have_a_panel_for_each_pruner_and_each_the_same_look_in_all(tmp_path):
+    sweep(tmp_path)
+    ablated(tmp_path, "magnitude", 10, 70.0, ablate="invert")
+    ablated(tmp_path, "magnitude", 10, 70.0)
+    ablated(tmp_path, "synflow", 10, 70.0)
+    axes = variants.draw(tmp_path, {}).figure.axes
+    assert [axis.get_title() for axis in axes] == ["Magnitude", "SynFlow"]
+    lines = [{line.get_label(): line for line in axis.lines} for axis in axes]
+    assert lines[0]["shuffle"].get_color() == lines[1]["shuffle"].get_color()
+    assert lines[0]["shuffle"].get_color() != lines[0]["invert"].get_color()
+    assert "invert" not in lines[1]
+
+
+def test_without_variants_their_figure_says_what_it_needs(tmp_path):
+    sweep(tmp_path)
+    outcome = figure("variants", tmp_path)
+    assert outcome.exit_code == 1 and "has --ablate or --score-dtype float32" in outcome.output
+
+
 def test_figure_5_gives_the_slope_of_recorded_weights_over_training(tmp_path):
     """Mean squares that go as size^-1/2 at first and as size^-1 in the end."""
     run = result(tmp_path, "magnitude", 1, 90.0)
@@ -490,4 +547,5 @@ def test_figure_5_without_any_such_run_says_what_it_needs(tmp_path):
 
 
 def test_each_figure_of_the_paper_has_its_options():
-    assert list(catalogue.OPTIONS) == ["0", "1", "5", "6", "2", "3", "4", "7", "precision"]
+    of_runs = ["0", "1", "5", "6", "variants"]
+    assert list(catalogue.OPTIONS) == [*of_runs, "2", "3", "4", "7", "precision"]

@@ -1,13 +1,19 @@
-"""The pages people read are run: every `>>>` line of a README gives what the page says."""
+"""The pages people read are run: every `>>>` line of a README gives what the page says.
+
+`python -m proofs_tests.test_readme PAGE` puts what the code gives into a page.
+"""
 
 import doctest
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [page for page in ("README.md", "reference/README.md") if (ROOT / page).exists()]
+LAPTOP, DEPARTURES = "results/laptop/README.md", "experiments/published/DEPARTURES.md"
+NAMES = ("README.md", "reference/README.md", LAPTOP, DEPARTURES)
+PAGES = [page for page in NAMES if (ROOT / page).exists()]
 
 
 def examples(text, name):
@@ -23,9 +29,31 @@ def failures(test):
     return "".join(report)
 
 
+class Noted(doctest.DocTestRunner):
+    """Keeps what each wrong example gave: line -> (lines of source, lines expected, text)."""
+
+    def __init__(self):
+        super().__init__(verbose=False)
+        self.wrong = {}
+
+    def report_failure(self, out, test, example, got):
+        lengths = example.source.count("\n"), example.want.count("\n")
+        self.wrong[example.lineno] = (*lengths, got)
+
+
+def corrected(text):
+    """The page with what its examples give."""
+    runner, lines = Noted(), text.splitlines(keepends=True)
+    runner.run(examples(text, "page"), out=lambda _: None)
+    for start, (source, want, got) in sorted(runner.wrong.items(), reverse=True):
+        lines[start + source : start + source + want] = [got]
+    return "".join(lines)
+
+
 @pytest.mark.parametrize("page", PAGES)
-def test_every_number_of_the_page_is_what_the_code_gives(page):
+def test_every_number_of_the_page_is_what_the_code_gives(page, monkeypatch):
     """All examples of a README run in order, in one namespace, and print what it says."""
+    monkeypatch.chdir(ROOT)
     if wrong := failures(examples((ROOT / page).read_text(), page)):
         pytest.fail(wrong, pytrace=False)
 
@@ -35,3 +63,20 @@ def test_the_worked_example_is_run_at_all():
     text = (ROOT / "reference/README.md").read_text()
     assert len(examples(text, "page").examples) > 60
     assert failures(examples(text.replace("\n38\n", "\n39\n"), "page"))
+
+
+def test_a_page_is_corrected_where_it_is_wrong_and_nowhere_else():
+    """Also where more lines are printed than the page has, and inside a fence."""
+    page = (
+        "# 2\n```\n>>> x = 2\n>>> print(1, x,\n...       sep='\\n')\n1\n3\n```\n\n>>> x\n5\n\n5\n"
+    )
+    right = (
+        "# 2\n```\n>>> x = 2\n>>> print(1, x,\n...       sep='\\n')\n1\n2\n```\n\n>>> x\n2\n\n5\n"
+    )
+    assert corrected(page) == corrected(right) == right
+    assert corrected(page.replace("1\n3\n", "1\n")) == right
+
+
+if __name__ == "__main__":
+    for path in map(Path, sys.argv[1:]):
+        path.write_text(corrected(path.read_text()))

@@ -32,11 +32,11 @@ def draw_one(results: Path, filters: Mapping[str, object], best: bool = False) -
         FileNotFoundError: If there are no runs.
         ValueError: If the filters leave no panel, or several.
     """
-    panel = collect.only("1", collect.panels(collect.runs(results), filters))
+    panel = collect.only("1", collect.panels(_usual(collect.runs(results)), filters))
     figure, [axis] = style.panels(1, 1, (6.2, 3.6), _caption([panel], best, "figure1"))
     _panel(axis, panel, best, "figure1")
     _ends(axis, panel)
-    style.labels(axis, "compression", _label(best))
+    style.labels(axis, "compression", axis_label(best))
     style.legend(axis)
     return style.Drawing(figure, panel.rows, list(_notes([panel], best, "figure1")))
 
@@ -46,7 +46,7 @@ def draw_all(results: Path, filters: Mapping[str, object], best: bool = False) -
 
     Arguments and errors as of `draw_one`, which needs exactly one panel.
     """
-    panels = collect.panels(collect.runs(results), filters)
+    panels = collect.panels(_usual(collect.runs(results)), filters)
     columns = min(len(panels), 4 if len(panels) > 6 else 3)
     shape = -(-len(panels) // columns), columns
     figure, axes = style.panels(*shape, (3.1, 2.5), _caption(panels, best, "figure6"))
@@ -57,13 +57,19 @@ def draw_all(results: Path, filters: Mapping[str, object], best: bool = False) -
     for axis in axes[: len(panels)]:
         style.labels(axis, "compression")
     for axis in axes[::columns]:
-        style.labels(axis, y=_label(best))
+        style.labels(axis, y=axis_label(best))
     style.legend_above(figure, axes[: len(panels)])
     rows = [row for panel in panels for row in panel.rows]
     return style.Drawing(figure, rows, list(_notes(panels, best, "figure6")))
 
 
-def _label(best: bool) -> str:
+def _usual(found: list[dict]) -> list[dict]:
+    """All runs but those that other figures show: of `imp` Fig. 5, and of `variants`."""
+    return [r for r in found if not r["config"].get("cycles") and not collect.is_variant(r)]
+
+
+def axis_label(best: bool) -> str:
+    """What the accuracies are, and of which epoch."""
     return f"top-1 accuracy in % ({'best epoch' if best else 'last epoch'})"
 
 
@@ -90,12 +96,8 @@ def _panel(axis, panel: collect.Panel, best: bool, name: str) -> None:
     for series, rows in collect.curves(panel.rows).items():
         look = style.look(series, others)
         others += series not in style.LOOKS
-        x, values = zip(*collect.points(rows, WHICH[best][0]))
-        axis.fill_between(x, [min(v) for v in values], [max(v) for v in values],
-                          color=look.color, alpha=0.18, lw=0)  # fmt: skip
-        axis.plot(x, [fmean(v) for v in values], color=look.color, ls=look.line, lw=1.6,
-                  marker=look.marker, ms=3.8, mew=0, label=look.label,
-                  zorder=4 if series == "synflow" else 3)  # fmt: skip
+        points = collect.points(rows, WHICH[best][0])
+        style.curve(axis, points, look, zorder=4 if series == "synflow" else 3)
     for series, curve in _published(panel, name, best).items():
         look = style.look(series)
         axis.plot(*zip(*sorted(curve.items())), color=look.color, ls="-", lw=0.7, alpha=0.8,

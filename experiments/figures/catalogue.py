@@ -13,6 +13,7 @@ from experiments.figures import (
     precision,
     schedules,
     style,
+    variants,
     worked_example,
 )
 from experiments.progress import Progress
@@ -21,6 +22,7 @@ FROM_RUNS = {
     "1": accuracy.draw_one,
     "5": iterative_magnitude.draw,
     "6": accuracy.draw_all,
+    "variants": variants.draw,
 }
 AT_INITIALISATION = {
     "2": layer_density,
@@ -65,7 +67,7 @@ def figure(number: str, results: str, given: Mapping[str, object]) -> Callable[[
     if number == "0":
         return lambda progress: (worked_example.draw(folder), [])
     make = _maker(number, results, chosen)
-    name = number if number == "precision" else f"figure{number}"
+    name = f"figure{number}" if number.isdigit() else number
 
     def draw(progress: Progress) -> Drawn:
         drawing = make(progress)

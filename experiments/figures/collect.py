@@ -77,6 +77,12 @@ def panels(found: Iterable[dict], filters: Mapping[str, object]) -> list[Panel]:
     return sorted(groups.values(), key=lambda panel: panel.name)
 
 
+def is_variant(result: Mapping) -> bool:
+    """Whether a run's masks or weights were ablated, or its scores are not float64."""
+    config = result["config"]
+    return bool(config.get("ablate")) or config["score_dtype"] != "float64"
+
+
 def only(number: str, found: list[Panel]) -> Panel:
     """The one panel of a figure that has one.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from statistics import fmean
 
 from experiments import results as files
 from experiments.figures import collect, style
@@ -84,11 +83,8 @@ def _draw_cycles(axis, panel: collect.Panel, best: bool) -> Iterator[str]:
     for series, rows in collect.curves(panel.rows).items():
         n, rewound = int(series.split()[1]), not series.endswith("not rewound")
         color, marker = BLUES[min(n, 5) - 1], "os^Dv"[min(n, 5) - 1]
-        x, values = zip(*collect.points(rows, WHICH[best][0]))
-        axis.fill_between(x, [min(v) for v in values], [max(v) for v in values],
-                          color=color, alpha=0.18, lw=0)  # fmt: skip
-        axis.plot(x, [fmean(v) for v in values], "-" if rewound else "--", color=color, lw=1.5,
-                  marker=marker, ms=4, mew=0, label=series.removeprefix("imp, "))  # fmt: skip
+        look = style.Look(series.removeprefix("imp, "), color, marker, "-" if rewound else "--")
+        style.curve(axis, collect.points(rows, WHICH[best][0]), look)
         seeds = collect.critical(rows).values()
         yield f"{panel.name}, {series}: connected up to {', '.join(f'{v:.3g}' for v in seeds)}"
     for n, curve in published.items():

@@ -5,8 +5,9 @@ them, printed in grey, by marker and line.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from experiments.figures.canvas import SYNFLOW, canvas, save
@@ -127,6 +128,16 @@ def log(axes, which: str = "xy") -> None:
         axis.set_minor_locator(LogLocator(subs=(2, 5)))
         axis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(1, 1)))
         axis.set_tick_params(which="minor", labelsize=6.5, labelcolor=INK)
+
+
+def curve(axes, points: Iterable[tuple[float, list[float]]], look: Look, **options) -> None:
+    """The mean over seeds as a line, and their range as a band."""
+    x, values = zip(*points)
+    axes.fill_between(x, [min(v) for v in values], [max(v) for v in values],
+                      color=look.color, alpha=0.18, lw=0)  # fmt: skip
+    usual = {"ls": look.line, "lw": 1.6, "marker": look.marker, "ms": 3.8, "mew": 0, "zorder": 3}
+    means = [fmean(v) for v in values]
+    axes.plot(x, means, color=look.color, label=look.label, **usual | options)
 
 
 def title(axes, text: str, color: str = INK) -> None:

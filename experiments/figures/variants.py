@@ -1,0 +1,122 @@
+"""`figure variants`: each pruner as usual, beside its ablations and its float32 scores."""
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+from experiments.figures import collect, style
+from experiments.figures.accuracy import WHICH, axis_label
+from experiments.grid import series_name
+
+CAPTION = (
+    "{names}. Top-1 test accuracy, {which}: mean (line) and range (band) over seeds (up to "
+    "{seeds}), of each pruner as usual and with one thing changed. shuffle: the mask of each layer "
+    "permuted; reinit: the kept weights drawn anew; invert: the highest scores pruned first; "
+    "float32: scores of that precision. Grey dots: guessing."
+)
+AS_USUAL = "as usual"
+COLUMNS = 3
+
+
+class Small(NamedTuple):
+    """A panel: one network, one pruner."""
+
+    title: str
+    panel: collect.Panel
+    curves: dict[str, list[dict]]  # variant -> rows
+
+
+def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> style.Drawing:
+    """One panel for each network and pruner of which there are variants.
+
+    Args:
+        results: The folder of the runs.
+        filters: Fields of a run's configuration -> the values wanted.
+        best: Best accuracy over epochs and not the final one.
+
+    Raises:
+        FileNotFoundError: If there are no runs.
+        ValueError: If none of them is a variant.
+    """
+    shown = collected(results, filters)
+    rows = [row for small in shown for rows in small.curves.values() for row in rows]
+    networks = "; ".join(dict.fromkeys(small.panel.name for small in shown))
+    seeds = len({row["seed"] for row in rows})
+    caption = CAPTION.format(names=networks, which=WHICH[best][1], seeds=seeds)
+    columns = min(len(shown), COLUMNS)
+    figure, axes = style.panels(-(-len(shown) // columns), columns, (3.1, 2.5), caption)
+    names = sorted({variant for small in shown for variant in small.curves} - {AS_USUAL})
+    for axis, small in zip(axes, shown):
+        _panel(axis, small, names, best)
+    for axis in axes[len(shown) :]:
+        axis.remove()
+    for axis in axes[: len(shown) : columns]:
+        style.labels(axis, y=axis_label(best))
+    style.legend_above(figure, axes[: len(shown)])
+    return style.Drawing(figure, rows, list(_notes(shown, best)))
+
+
+def collected(results: Path, filters: Mapping[str, object]) -> list[Small]:
+    """What `draw` draws; it says what is raised."""
+    found = collect.panels(filter(_belongs, collect.runs(results)), filters)
+    shown = [small for panel in found for small in _by_pruner(panel)]
+    if not shown:
+        raise ValueError(f"no run in {results} has --ablate or --score-dtype float32")
+    return shown
+
+
+def _belongs(result: dict) -> bool:
+    """Whether it is a variant or what a variant is compared with."""
+    config = result["config"]
+    return collect.is_variant(result) or series_name(config) == config["pruner"]
+
+
+def _by_pruner(panel: collect.Panel) -> Iterator[Small]:
+    """In the order of their looks; those without variants are left out."""
+    for pruner in style.LOOKS:
+        mine = [row for row in panel.rows if row["series"].split()[0] == pruner]
+        mine.sort(key=lambda row: row["series"])
+        curves = {
+            name.removeprefix(pruner).strip() or AS_USUAL: list(rows)
+            for name, rows in groupby(mine, key=lambda row: row["series"])
+        }
+        if set(curves) - {AS_USUAL}:
+            yield Small(style.LOOKS[pruner].label, panel, curves)
+
+
+def _panel(axis, small: Small, names: list[str], best: bool) -> None:
+    style.log(axis, "x")
+    axis.axhline(collect.chance(small.panel), color="#aaaaaa", ls=":", lw=1)
+    for variant, rows in small.curves.items():
+        points = collect.points(rows, WHICH[best][0])
+        if variant == AS_USUAL:  # broad and pale, so that a variant on top of it is seen
+            style.curve(axis, points, style.Look(AS_USUAL, "#b5b5b5", "o", "-"), lw=4, ms=6)
+        else:
+            style.curve(axis, points, style.look(variant, names.index(variant)), zorder=4)
+    axis.set_ylim(bottom=0)
+    style.title(axis, small.title)
+    style.labels(axis, "compression")
+
+
+def _notes(shown: list[Small], best: bool) -> Iterator[str]:
+    for small in shown:
+        for variant, compression, values in gaps(small.curves, WHICH[best][0]):
+            name = f"{small.panel.name}, {small.title} {variant} at {compression:g}"
+            extent = f"{min(values):+.2f} to {max(values):+.2f}, seeds: {len(values)}"
+            yield f"{name}: {fmean(values):+.2f} points ({extent})"
+
+
+def gaps(curves: Mapping[str, list[dict]], column: str) -> Iterator[tuple[str, float, list[float]]]:
+    """(variant, compression, by how much it exceeds its pruner as usual, for each seed of both)."""
+    usual = {_point(row): row[column] for row in curves.get(AS_USUAL, ())}
+    for variant, rows in curves.items():
+        pairs = [r | {column: r[column] - usual[_point(r)]} for r in rows if _point(r) in usual]
+        for compression, values in collect.points(pairs, column):
+            if variant != AS_USUAL:
+                yield variant, compression, values
+
+
+def _point(row: Mapping) -> tuple:
+    return row["compression"], row["seed"]

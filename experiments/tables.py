@@ -1,0 +1,73 @@
+"""Tables of runs, for the page of results/laptop: one number for each seed, never a bare mean."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from experiments.figures import collect, variants
+from experiments.grid import series_name
+from experiments.presets import PRESETS, preset
+from experiments.sweep import state
+
+Cells = dict[tuple[str, str], list[str]]  # (row, column) -> a number for each seed
+
+
+def progress(results: str | Path) -> str:
+    """How much of each preset is there."""
+    lines = []
+    for name in PRESETS:
+        states = [state(config) for config in preset([name], {"results": str(results)})]
+        lines.append(f"{name:18}{states.count('finished'):4} of {len(states)} runs")
+    return "\n".join(lines)
+
+
+def accuracies(results: str | Path, series: Sequence[str], **filters: object) -> str:
+    """Final top-1 accuracy in percent by compression; the dense network in all columns.
+
+    A * says that no path from input to output is left: layer-collapse.
+
+    Args:
+        results: The folder of the runs.
+        series: The columns, as `series_name` calls them.
+        filters: Fields of a run's configuration -> the values wanted, so that one network is left.
+
+    Raises:
+        FileNotFoundError: If there are no runs.
+        ValueError: If the filters leave no network, or several.
+    """
+    cells: Cells = {}
+    wanted = {*series, "dense"}
+    found = [r for r in collect.runs(Path(results)) if series_name(r["config"]) in wanted]
+    panel = collect.only("of accuracies", collect.panels(found, filters))
+    for name, rows in collect.curves(panel.rows).items():
+        for row in rows:
+            broken = "" if row["connected"] else "*"
+            text = f"{row['final_top1']:.1f}{broken}"
+            cells.setdefault((f"{row['compression']:.4g}", name), []).append(text)
+    return _text("compression", cells, series)
+
+
+def differences(results: str | Path, **filters: object) -> str:
+    """By how many points each variant exceeds its pruner as usual, at equal seed and compression.
+
+    Arguments and errors as of `accuracies`.
+    """
+    shown = variants.collected(Path(results), filters)
+    cells: Cells = {
+        (f"{small.title} {variant}", f"{compression:g}"): [f"{value:+.1f}" for value in values]
+        for small in shown
+        for variant, compression, values in variants.gaps(small.curves, "final_top1")
+    }
+    return _text("variant", cells, sorted({column for _, column in cells}, key=float))
+
+
+def _text(corner: str, cells: Cells, columns: Sequence[str]) -> str:
+    names = list(dict.fromkeys(row for row, _ in cells))
+    rows = [[corner, *columns]]
+    rows += [[name, *(" ".join(cells.get((name, c), "-")) for c in columns)] for name in names]
+    return "\n".join(_lines(rows))
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        yield "  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip()
