@@ -41,31 +41,34 @@ def left(found, masks):
     return masks
 
 
-@contextmanager
-def small_samples(size):
-    """A sample that often misleads, and rows scored a few at a time."""
-    with patch("prune.selection.SAMPLE", size), patch("prune.selection.AT_ONCE", 7):
-        yield
+@st.composite
+def samples(draw):
+    """Patches: a small true sample, or any scores at all that stand for any number each."""
+    if draw(st.booleans()):
+        return patch("prune.selection.SAMPLE", draw(st.integers(0, 12)))
+    scores = draw(st.lists(st.integers(-5, 1005), max_size=40).map(sorted))
+    lie = torch.tensor(scores, dtype=torch.float64), draw(st.floats(0.1, 10))
+    return patch("prune.selection._sample", lambda scored: lie)
 
 
-@given(scored_weights(), st.floats(0, 1), st.integers(0, 12))
+@given(scored_weights(), st.floats(0, 1), samples())
 def test_the_lowest_are_those_that_keep_top_prunes(weights, share, sample):
     """Exactly, whatever the sample says; among equals the later goes first."""
     scores, masks = weights
     alive = sum(int(mask.sum()) for mask in masks.values())
     count = round(share * alive)
-    with small_samples(sample):
+    with sample, patch("prune.selection.AT_ONCE", 7):
         found = lowest(as_scored(scores, masks), count)
     expected = keep_top(scores, masks, alive - count)
     assert all(torch.equal(left(found, masks)[name], expected[name]) for name in masks)
     assert found.total == sum(scores[n][masks[n] & ~expected[n]].sum().item() for n in masks)
 
 
-@given(scored_weights(least=0), st.integers(0, 3000), st.integers(0, 300), st.integers(0, 12))
+@given(scored_weights(least=0), st.integers(0, 3000), st.integers(0, 300), samples())
 def test_the_lowest_within_a_budget_are_as_many_as_fit(weights, budget, most, sample):
     """One more would cost more than the budget (Theorem 4), or is not asked for."""
     scores, masks = weights
-    with small_samples(sample):
+    with sample, patch("prune.selection.AT_ONCE", 7):
         found = lowest_within(as_scored(scores, masks), budget, most)
     ranked = torch.cat([scores[name][masks[name]] for name in masks]).sort().values
     count = min(most, int((ranked.cumsum(0) <= budget).sum()))
