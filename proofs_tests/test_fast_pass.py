@@ -1,13 +1,11 @@
-"""What makes pruning fast, against the plain pass: plateaus, products, cut matrices, selection.
+"""What makes pruning fast, against the plain pass: plateaus, products, cut matrices.
 
 Networks with integer weights are computed without rounding, so both agree with `==`.
 """
 
 import copy
 import gc
-from contextlib import contextmanager
-from math import gcd, inf, nan
-from unittest.mock import patch
+from math import gcd
 
 import pytest
 import torch
@@ -22,11 +20,10 @@ from proofs_tests.test_pruning import algorithm_1, counts, positive, row
 from proofs_tests.torch_strategies import EPS, Network, Residual, fill, shape_after
 from prune import Probe, apply, prunable, prune
 from prune.flow import synaptic_flow
-from prune.masks import dense_masks, keep_top, size
+from prune.masks import dense_masks, size
 from prune.matrices import cut_down, full_mask, matrix_of, spread, without
 from prune.plateaus import NONE, Map, Plateau, Plateaus, added, narrowed, windowed
 from prune.products import Gradient, Products
-from prune.selection import Scored, lowest, lowest_within
 from train.models import build
 
 
@@ -452,83 +449,6 @@ def test_a_pruned_model_can_be_pruned_further():
     again, expected = (prune(m, "synflow", Probe((3, 32, 32)), 50, steps=9) for m in (model, twin))
     assert row(again) == row(expected)
     assert all((again[name] <= masks[name]).all() for name in masks)
-
-
-# Selection
-
-
-@st.composite
-def scored_weights(draw, least=-3):
-    """Scores of a few weights, with many ties, and masks."""
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**16)))
-    shapes = draw(st.lists(st.tuples(*[st.integers(0, 9)] * 2), min_size=1, max_size=4))
-    most, density = draw(st.sampled_from([0, 3, 1000])), draw(st.sampled_from([0.2, 1]))
-    S = [torch.randint(least, most + 1, shape, generator=generator).double() for shape in shapes]
-    masks = [torch.rand(shape, generator=generator) < density for shape in shapes]
-    return {str(i): s for i, s in enumerate(S)}, {str(i): m for i, m in enumerate(masks)}
-
-
-def as_scored(scores, masks):
-    """What selection is given, for scores that are there."""
-    return {
-        name: Scored(masks[name], int(masks[name].sum()), S.__getitem__, lambda *at, S=S: S[at])
-        for name, S in scores.items()
-    }
-
-
-def left(found, masks):
-    """The masks without what was found."""
-    masks = {name: mask.clone() for name, mask in masks.items()}
-    for name, entries in found.entries.items():
-        assert masks[name].view(-1)[entries].all() and len(entries.unique()) == len(entries)
-        masks[name].view(-1)[entries] = False
-    return masks
-
-
-@contextmanager
-def small_samples(size):
-    """A sample that often misleads, and rows scored a few at a time."""
-    with patch("prune.selection.SAMPLE", size), patch("prune.selection.AT_ONCE", 7):
-        yield
-
-
-@given(scored_weights(), st.floats(0, 1), st.integers(0, 12))
-def test_the_lowest_are_those_that_keep_top_prunes(weights, share, sample):
-    """Exactly, whatever the sample says; among equals the later goes first."""
-    scores, masks = weights
-    alive = sum(int(mask.sum()) for mask in masks.values())
-    count = round(share * alive)
-    with small_samples(sample):
-        found = lowest(as_scored(scores, masks), count)
-    expected = keep_top(scores, masks, alive - count)
-    assert all(torch.equal(left(found, masks)[name], expected[name]) for name in masks)
-    assert found.total == sum(scores[n][masks[n] & ~expected[n]].sum().item() for n in masks)
-
-
-@given(scored_weights(least=0), st.integers(0, 3000), st.integers(0, 300), st.integers(0, 12))
-def test_the_lowest_within_a_budget_are_as_many_as_fit(weights, budget, most, sample):
-    """One more would cost more than the budget (Theorem 4), or is not asked for."""
-    scores, masks = weights
-    with small_samples(sample):
-        found = lowest_within(as_scored(scores, masks), budget, most)
-    ranked = torch.cat([scores[name][masks[name]] for name in masks]).sort().values
-    count = min(most, int((ranked.cumsum(0) <= budget).sum()))
-    expected = keep_top(scores, masks, len(ranked) - count)
-    assert all(torch.equal(left(found, masks)[name], expected[name]) for name in masks)
-    assert found.total == ranked[:count].sum() <= budget
-
-
-@pytest.mark.parametrize("value", [inf, -inf, nan])
-def test_scores_that_are_not_finite_are_refused_with_their_weights(value):
-    """Of survivors: what a pruned weight scores does not matter."""
-    scores = {"a": torch.zeros(3, 4), "b": torch.zeros(2, 2), "c": torch.zeros(2, 2)}
-    masks = {name: torch.ones(S.shape, dtype=torch.bool) for name, S in scores.items()}
-    scores["a"][1, 2] = scores["c"][0, 0] = scores["b"][1, 1] = value
-    masks["b"][1, 1] = False
-    with pytest.raises(FloatingPointError, match="scores of a, c are not finite"):
-        lowest(as_scored(scores, masks), 2)
-    masks["a"][1, 2] = masks["c"][0, 0] = False
-    lowest(as_scored(scores, masks), 2)
 
 
 # The benchmark's baseline

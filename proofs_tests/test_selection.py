@@ -1,0 +1,136 @@
+"""Which scores are the lowest: exact, whatever a sample says, and without ranking all."""
+
+from contextlib import contextmanager
+from math import inf, nan
+from unittest.mock import patch
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prune.masks import keep_top, kept, size, top
+from prune.selection import AT_ONCE, Scored, lowest, lowest_within
+
+
+@st.composite
+def scored_weights(draw, least=-3):
+    """Scores of a few weights, with many ties, and masks."""
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**16)))
+    shapes = draw(st.lists(st.tuples(*[st.integers(0, 9)] * 2), min_size=1, max_size=4))
+    most, density = draw(st.sampled_from([0, 3, 1000])), draw(st.sampled_from([0.2, 1]))
+    S = [torch.randint(least, most + 1, shape, generator=generator).double() for shape in shapes]
+    masks = [torch.rand(shape, generator=generator) < density for shape in shapes]
+    return {str(i): s for i, s in enumerate(S)}, {str(i): m for i, m in enumerate(masks)}
+
+
+def as_scored(scores, masks):
+    """What selection is given, for scores that are there."""
+    return {
+        name: Scored(masks[name], int(masks[name].sum()), S.__getitem__, lambda *at, S=S: S[at])
+        for name, S in scores.items()
+    }
+
+
+def left(found, masks):
+    """The masks without what was found."""
+    masks = {name: mask.clone() for name, mask in masks.items()}
+    for name, entries in found.entries.items():
+        assert masks[name].view(-1)[entries].all() and len(entries.unique()) == len(entries)
+        masks[name].view(-1)[entries] = False
+    return masks
+
+
+@st.composite
+def samples(draw):
+    """Patches: a small true sample, or any scores at all that stand for any number each."""
+    if draw(st.booleans()):
+        return patch("prune.selection.SAMPLE", draw(st.integers(0, 12)))
+    scores = draw(st.lists(st.integers(-5, 1005), max_size=40).map(sorted))
+    lie = torch.tensor(scores, dtype=torch.float64), draw(st.floats(0.1, 10))
+    return patch("prune.selection._sample", lambda scored: lie)
+
+
+@given(scored_weights(), st.floats(0, 1), samples())
+def test_the_lowest_are_those_that_keep_top_prunes(weights, share, sample):
+    """Exactly, whatever the sample says; among equals the later goes first."""
+    scores, masks = weights
+    alive = sum(int(mask.sum()) for mask in masks.values())
+    count = round(share * alive)
+    with sample, patch("prune.selection.AT_ONCE", 7):
+        found = lowest(as_scored(scores, masks), count)
+    expected = keep_top(scores, masks, alive - count)
+    assert all(torch.equal(left(found, masks)[name], expected[name]) for name in masks)
+    assert found.total == sum(scores[n][masks[n] & ~expected[n]].sum().item() for n in masks)
+
+
+@given(scored_weights(least=0), st.integers(0, 3000), st.integers(0, 300), samples())
+def test_the_lowest_within_a_budget_are_as_many_as_fit(weights, budget, most, sample):
+    """One more would cost more than the budget (Theorem 4), or is not asked for."""
+    scores, masks = weights
+    with sample, patch("prune.selection.AT_ONCE", 7):
+        found = lowest_within(as_scored(scores, masks), budget, most)
+    ranked = torch.cat([scores[name][masks[name]] for name in masks]).sort().values
+    count = min(most, int((ranked.cumsum(0) <= budget).sum()))
+    expected = keep_top(scores, masks, len(ranked) - count)
+    assert all(torch.equal(left(found, masks)[name], expected[name]) for name in masks)
+    assert found.total == ranked[:count].sum() <= budget
+
+
+@pytest.mark.parametrize("value", [inf, -inf, nan])
+def test_scores_that_are_not_finite_are_refused_with_their_weights(value):
+    """Of survivors: what a pruned weight scores does not matter."""
+    scores = {"a": torch.zeros(3, 4), "b": torch.zeros(2, 2), "c": torch.zeros(2, 2)}
+    masks = {name: torch.ones(S.shape, dtype=torch.bool) for name, S in scores.items()}
+    scores["a"][1, 2] = scores["c"][0, 0] = scores["b"][1, 1] = value
+    masks["b"][1, 1] = False
+    with pytest.raises(FloatingPointError, match="scores of a, c are not finite"):
+        lowest(as_scored(scores, masks), 2)
+    masks["a"][1, 2] = masks["c"][0, 0] = False
+    lowest(as_scored(scores, masks), 2)
+
+
+# What that costs
+
+
+def large():
+    """Two large weights around a small one, scores of all sizes, and masks that keep most."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"a": (1000, 700), "b": (9, 3), "c": (200, 1000)}
+    scores = {n: torch.randn(shape, generator=generator).exp() for n, shape in shapes.items()}
+    masks = {n: torch.rand(shape, generator=generator) < 0.8 for n, shape in shapes.items()}
+    return scores, masks
+
+
+@contextmanager
+def counted(scored):
+    """The same weights, and lists of how many scores are formed, and ranked, at a time."""
+    formed, ranked = [], []
+
+    def noted(S):
+        formed.append(S.numel())
+        return S
+
+    def ranking(S, keep):
+        ranked.append(len(S))
+        return top(S, keep)
+
+    spied = {n: s._replace(rows=lambda part, s=s: noted(s.rows(part))) for n, s in scored.items()}
+    with patch("prune.selection.top", ranking):
+        yield spied, formed, ranked
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
+@pytest.mark.parametrize("within", [False, True])
+def test_each_score_is_formed_once_and_few_are_ranked(share, within):
+    """The sample tells where to look to 5 standard errors: of 2^15 draws, within 4 %."""
+    scores, masks = large()
+    alive, flat = kept(masks), torch.cat([scores[n][masks[n]] for n in masks]).double()
+    count = round(share * alive)
+    budget = flat.sort().values[:count].sum().item() * (1 + 1e-12)  # summed in another order
+    with counted(as_scored(scores, masks)) as (spied, formed, ranked):
+        found = lowest_within(spied, budget, alive) if within else lowest(spied, count)
+    expected = keep_top(scores, masks, alive - count)
+    assert all(torch.equal(left(found, masks)[name], expected[name]) for name in masks)
+    assert sum(formed) == size(masks) and max(formed) <= AT_ONCE
+    assert len(ranked) == 1 and ranked[0] <= 0.04 * alive
