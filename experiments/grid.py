@@ -9,7 +9,7 @@ PAPER_COMPRESSIONS = tuple(10 ** (k / 4) for k in range(13))  # 10^0, 10^0.25, .
 AXES = ("seed", "dataset", "model", "compression", "pruner", "ablate", "cycles")  # slowest first
 PRUNING = ("steps", "schedule", "scope", "ablate", "cycles", "rewind")  # idle where all is kept
 NOT_IN_CYCLES = ("steps", "schedule", "scope", "score_dtype")
-DENSE = {"compression": 1, "pruner": "magnitude"}
+DENSE = {"compression": 1.0, "pruner": "magnitude"}
 LISTS = {  # option of a sweep -> its axis, and what it is where it is not given
     "models": ("model", ["mlp"]),
     "datasets": ("dataset", ["digits"]),

@@ -55,6 +55,13 @@ def test_the_grid_is_every_combination_and_the_dense_network_once_for_all_pruner
     assert len({config.directory for config in configs}) == len(configs)
 
 
+def test_the_dense_network_of_a_sweep_is_that_of_a_run(tmp_path):
+    """1 and 1.0 are one compression: what either has trained, the other does not train again."""
+    [config] = grid(axes(compression=[1.0]), {"results": str(tmp_path)})
+    given = {"compression": 1.0, "pruner": "magnitude", "results": str(tmp_path)}
+    assert config.directory == resolve(given).directory
+
+
 def test_an_option_applies_where_it_means_something_and_is_refused_where_it_never_does():
     configs = grid(axes(pruner=FIVE), {"schedule": "linear"})
     assert {c.pruner for c in configs if c.schedule == "linear"} == {"synflow"}

@@ -84,13 +84,15 @@ def committed() -> list[Path]:
 
 
 @some
-def test_only_small_files_are_committed():
+def test_only_small_files_of_finished_runs_are_committed():
     files = committed()
     kinds = {
         path.name for path in files if path.parents[1] == LAPTOP and path.parent.name != "figures"
     }
     assert kinds <= {"result.json", "history.csv"}
     assert sum(path.stat().st_size for path in files) < 10_000_000
+    histories = [path for path in files if path.name == "history.csv"]
+    assert all(path.with_name("result.json") in files for path in histories)
 
 
 @some
