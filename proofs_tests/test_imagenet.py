@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from experiments.config import resolve
 from experiments.run import run
 from proofs_tests.runs import CPU, configured, files
 from train import data
+from train import imagenet as module
 from train.batches import plain_batches, share, subset, task, training_batches
 from train.fetch import verify
 from train.imagenet import Pictures, list_pictures
@@ -81,6 +83,19 @@ def test_workers_change_nothing(tmp_path, imagenet, workers):
     assert [size for *_, size in one] == [4, 4, 2]
     for (x, labels, _), (y, others, _) in zip(one, many, strict=True):
         assert torch.equal(x, y) and torch.equal(labels, others)
+
+
+def test_workers_decode_and_the_training_process_does_not(tmp_path, imagenet, monkeypatch):
+    decode, files = module.default_loader, tmp_path / "decoded by"
+    files.mkdir()
+
+    def noted(file: str) -> Image.Image:
+        (files / str(os.getpid())).touch()
+        return decode(file)
+
+    monkeypatch.setattr(module, "default_loader", noted)
+    list(training_batches(loaded(tmp_path, 2), 4, seed=1, epoch=2))
+    assert len(list(files.iterdir())) == 2 and not (files / str(os.getpid())).exists()
 
 
 def test_augmentation_depends_on_seed_epoch_and_image(tmp_path, imagenet):

@@ -11,7 +11,7 @@ from experiments.run import run
 from proofs_tests.runs import configured
 from prune import Probe, apply, prune
 from train.models import build
-from train.prepared import Autocast, best_precision, plain, prepared
+from train.prepared import Autocast, _settle_cuda, best_precision, plain, prepared
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SHAPE = (3, 32, 32)
@@ -80,6 +80,14 @@ def test_the_default_is_what_the_device_gains_from(monkeypatch):
     for capability, expected in (((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
         assert best_precision("cuda:0") == expected
+
+
+def test_on_cuda_products_are_whole_and_repeat_themselves(monkeypatch):
+    """No TF32, no algorithm that adds in another order each time."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    _settle_cuda()
+    assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.allow_tf32
 
 
 def test_precision_and_compilation_are_part_of_a_run(tmp_path):
