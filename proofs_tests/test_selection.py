@@ -123,7 +123,7 @@ def counted(scored):
 @pytest.mark.parametrize("share", [0.0005, 0.02, 0.5, 0.9])
 @pytest.mark.parametrize("within", [False, True])
 def test_each_score_is_formed_once_and_few_are_ranked(share, within):
-    """The sample tells where to look to 5 standard errors: of 2^15 draws, within 4 %."""
+    """The sample tells where to look to 5 standard errors: of 2^13 draws, within 7 %."""
     scores, masks = large()
     alive, flat = kept(masks), torch.cat([scores[n][masks[n]] for n in masks]).double()
     count = round(share * alive)
@@ -133,4 +133,4 @@ def test_each_score_is_formed_once_and_few_are_ranked(share, within):
     expected = keep_top(scores, masks, alive - count)
     assert all(torch.equal(left(found, masks)[name], expected[name]) for name in masks)
     assert sum(formed) == size(masks) and max(formed) <= AT_ONCE
-    assert len(ranked) == 1 and ranked[0] <= 0.04 * alive
+    assert len(ranked) == 1 and ranked[0] <= 0.07 * alive

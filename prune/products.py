@@ -31,8 +31,8 @@ class Gradient(NamedTuple):
 
     def at(self, row: Tensor, column: Tensor) -> Tensor:
         """Its entries at (row, column), both (k,)."""
-        flow_out, flow_in = self.flow_out.T.contiguous(), self.flow_in.T.contiguous()
-        product = (flow_out.index_select(0, row) * flow_in.index_select(0, column)).sum(1)
+        flow_out, flow_in = self.flow_out.index_select(1, row), self.flow_in.index_select(1, column)
+        product = flow_out.mul_(flow_in).sum(0)
         return product if self.rest is None else product + self.rest[row, column]
 
 
@@ -66,7 +66,8 @@ class Products(TorchFunctionMode):
     def linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:
         if id(weight) not in self.names:
             return None
-        y = self.product(input, self.names[id(weight)])
+        name = self.names[id(weight)]
+        y = self.product(living(input, -1, self.matrices[name]), name)
         return y if bias is None else y + bias
 
     def conv2d(self, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -75,8 +76,10 @@ class Products(TorchFunctionMode):
         if input.dim() != 4:
             return None
         kernel, dilation, padding, stride = map(pair, (weight.shape[2:], dilation, padding, stride))
-        patches = F.unfold(input, kernel, dilation, padding, stride).transpose(1, 2)
-        y = self.product(patches.contiguous(), self.names[id(weight)])  # (batch, positions, m)
+        name = self.names[id(weight)]
+        patches = F.unfold(input, kernel, dilation, padding, stride)  # (batch, n, positions)
+        patches = living(patches, 1, self.matrices[name]).transpose(1, 2)
+        y = self.product(patches.contiguous(), name)  # (batch, positions, m)
         size = [
             (n + 2 * p - d * (k - 1) - 1) // s + 1
             for n, k, d, p, s in zip(input.shape[2:], kernel, dilation, padding, stride)
@@ -87,7 +90,6 @@ class Products(TorchFunctionMode):
     def product(self, x: Tensor, name: str) -> Tensor:
         """x (..., n) theta^T, noted; with zeros for the rows that were cut."""
         matrix = self.matrices[name]
-        x = x if matrix.columns is None else x[..., matrix.columns]
         x = x if x.requires_grad else x.detach().requires_grad_()  # else y would have no edge
         y = F.linear(x, matrix.theta)
         self.uses[name].append((x.detach(), get_gradient_edge(y)))
@@ -113,6 +115,11 @@ class Products(TorchFunctionMode):
         flow_out, flow_in = zip(*ends) if ends else ([theta[:, :0].T], [theta[:0]])
         rest = None if rest is None else rest.reshape(theta.shape)
         return Gradient(torch.cat(flow_out), torch.cat(flow_in), rest)
+
+
+def living(x: Tensor, dim: int, matrix: Matrix) -> Tensor:
+    """What of x, with the matrix's columns along `dim`, was not cut."""
+    return x if matrix.columns is None else x.index_select(dim, matrix.columns)
 
 
 def pair(value: int | tuple[int, ...]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from prune.masks import top
 
 AT_ONCE = 2**19  # scores formed at a time, so that they stay in the cache
-SAMPLE = 2**15
+SAMPLE = 2**13
 STRIDE = 2654435761  # a prime near 2^32 / golden ratio: its multiples spread over any size
 
 
