@@ -1,6 +1,7 @@
 """Which scores are the lowest: exact, whatever a sample says, and without ranking all."""
 
 from contextlib import contextmanager
+from itertools import pairwise
 from math import inf, nan
 from unittest.mock import patch
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune.masks import keep_top, kept, size, top
-from prune.selection import AT_ONCE, Scored, lowest, lowest_within
+from prune.selection import AT_ONCE, Scored, _narrow, _portions, lowest, lowest_within
 
 
 @st.composite
@@ -63,7 +64,7 @@ def test_the_lowest_are_those_that_keep_top_prunes(weights, share, sample):
     assert found.total == sum(scores[n][masks[n] & ~expected[n]].sum().item() for n in masks)
 
 
-@given(scored_weights(least=0), st.integers(0, 11), st.integers(0, 11), samples)
+@given(scored_weights(least=0), st.integers(0, 10), st.sampled_from([1, 11, 4]), samples)
 def test_the_lowest_within_a_budget_are_as_many_as_fit(weights, of_sum, of_all, sample):
     """One more would cost more than the budget (Theorem 4), or is not asked for."""
     scores, masks = weights
@@ -91,6 +92,33 @@ def test_scores_that_are_not_finite_are_refused_with_their_weights(value):
 
 
 # What that costs
+
+
+@given(scored_weights())
+def test_scores_are_formed_in_portions(weights):
+    """Rows together, all in order: never more than AT_ONCE but for a single row, never far less."""
+    scores, masks = weights
+    longest = max(S.shape[1] for S in scores.values())
+    with patch("prune.selection.AT_ONCE", 7):
+        formed, alive = zip(*_portions(as_scored(scores, masks)))
+    assert torch.equal(torch.cat(formed), torch.cat([S.flatten() for S in scores.values()]))
+    assert torch.equal(torch.cat(alive), torch.cat([mask.flatten() for mask in masks.values()]))
+    sizes = [len(portion) for portion in formed]
+    assert max(sizes) <= max(7, longest)
+    assert all(size + following > 7 for size, following in pairwise(sizes))
+
+
+@pytest.mark.parametrize("total, kind", [(2**31 - 1, torch.int32), (2**31, torch.int64)])
+def test_places_fit_into_their_integers(total, kind):
+    """All N, and N itself, which ends the last weight; half the memory where that will do."""
+    halves = [
+        torch.empty(1, n, dtype=torch.bool, device="meta") for n in (total // 2, -(-total // 2))
+    ]
+    weights = {
+        str(i): Scored(mask, 0, mask.__getitem__, mask.__getitem__) for i, mask in enumerate(halves)
+    }
+    assert _narrow(weights) == kind
+    assert torch.iinfo(kind).max >= total
 
 
 def large():
