@@ -40,7 +40,15 @@ def test_a_part_that_stops_early_has_all_of_the_first_seeds(name):
 
 
 def test_all_runs_are_of_one_data_set_one_width_and_one_training():
-    for name in ("dataset", "train_images", "width", "epochs", "lr_drops", "batch_size", "lr"):
+    for name in (
+        "dataset",
+        "train_images",
+        "width",
+        "epochs",
+        "lr_drops",
+        "batch_size",
+        "precision",
+    ):
         assert len({getattr(config, name) for config in ALL}) == 1
 
 
