@@ -115,7 +115,7 @@ def test_a_preset_is_listed_dealt_and_told_where(tmp_path):
      "--score-dtype float32", "--lr-drops none", "--train-images 9", "--width 1"],
 )  # fmt: skip
 def test_what_a_preset_decides_cannot_be_given(option, tmp_path):
-    outcome = sweep("--preset", "laptop", *option.split(), "--results", tmp_path)
+    outcome = sweep("--preset", "laptop", "--dry-run", *option.split(), "--results", tmp_path)
     name = option.split()[0].replace("--no-", "--")
     assert outcome.exit_code == 2 and f"itself what {name} would say" in outcome.output
     assert not list(tmp_path.iterdir())
