@@ -38,10 +38,9 @@ def accuracies(results: str | Path, series: Sequence[str], **filters: object) ->
     wanted = {*series, "dense"}
     found = [r for r in collect.runs(Path(results)) if series_name(r["config"]) in wanted]
     panel = collect.only("of accuracies", collect.panels(found, filters))
-    for name, rows in collect.curves(panel.rows).items():
-        for row in rows:
-            broken = "" if row["connected"] else "*"
-            text = f"{row['final_top1']:.1f}{broken}"
+    for row in sorted(panel.rows, key=lambda row: (row["compression"], row["seed"])):
+        text = f"{row['final_top1']:.1f}" + ("" if row["connected"] else "*")
+        for name in series if row["series"] == "dense" else [row["series"]]:
             cells.setdefault((f"{row['compression']:.4g}", name), []).append(text)
     return _text("compression", cells, series)
 

@@ -38,6 +38,7 @@ def test_only_the_series_asked_for_are_in_it_and_a_gap_is_a_dash(tmp_path):
     result(tmp_path, "snip", 10, 70.0)
     *_, last = accuracies(tmp_path, ["snip", "synflow"]).splitlines()
     assert last == "100          -          65.0 66.0"
+    assert accuracies(tmp_path, ["grasp"]).splitlines()[1:] == ["1            90.0 91.0"]
     assert "79.0" not in accuracies(tmp_path, ["snip", "synflow"])
 
 
