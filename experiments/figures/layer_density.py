@@ -107,7 +107,7 @@ def _panel(axis, rows: list[dict], look: style.Look) -> None:
         axis.plot(empty, [floor] * len(empty), "x", color=look.color, alpha=opacity, ms=3.5)
         _circles(axis, layers)
     style.log(axis, "y")
-    axis.set_ylim(floor / 20, 2)
+    axis.set_ylim(floor / 2000, 2)  # room for the words below the crosses
     axis.set_xticks([1, 5, 10, 15, 19] if len(x) == 19 else [1, len(x)])
     style.title(axis, look.label, look.color)
     style.labels(axis, x="layer")
