@@ -6,6 +6,7 @@ agree to 1e-10, since sums are taken in another order.
 
 from dataclasses import replace
 from fractions import Fraction
+from itertools import zip_longest
 
 import numpy as np
 import pytest
@@ -74,6 +75,18 @@ def assert_close(tensors, arrays):
         np.testing.assert_allclose(t.detach().cpu().numpy(), a, rtol=1e-10, atol=1e-10 * scale)
 
 
+def away_from_kinks(mlp, x):
+    """Whether each z is 0 term by term or clearly not 0: where terms cancel, rounding decides
+    on which side of 0 a unit is, and so its derivative."""
+    trace = forward(mlp, x)
+    layers = zip_longest(mlp.weights, trace.inputs, trace.preactivations, mlp.biases, fillvalue=0)
+    for W, inputs, z, b in layers:
+        terms = abs(inputs) @ abs(W).T + abs(b)
+        if ((terms > 0) & (abs(z) <= 1e-9 * terms)).any():
+            return False
+    return True
+
+
 # Outputs and gradients
 
 
@@ -101,6 +114,7 @@ def test_outputs_and_gradients_are_equal(device, case):
 @on_every_device
 @given(case=cases(small_fractions, biases=True) | cases(hundredths, biases=True))
 def test_outputs_and_gradients_agree(device, case):
+    assume(away_from_kinks(*case[:2]))
     assert_close(*outputs_and_gradients(case, device))
 
 
@@ -116,7 +130,9 @@ def networks_with_batches(draw, numbers=hundredths):
     batches = []
     for size in draw(st.lists(st.integers(1, 3), min_size=1, max_size=3)):
         labels = draw(st.lists(st.integers(0, classes - 1), min_size=size, max_size=size))
-        batches.append((draw(numbers.arrays((size, inputs))), np.array(labels)))
+        x = draw(numbers.arrays((size, inputs)))
+        assume(away_from_kinks(mlp, x))
+        batches.append((x, np.array(labels)))
     return mlp, batches
 
 

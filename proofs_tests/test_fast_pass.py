@@ -147,7 +147,12 @@ def image_networks(draw):
             same = [nn.Conv2d(shape[0], shape[0], 3, 1, 1) for _ in range(draw(st.integers(1, 2)))]
             layer = Residual(nn.Sequential(*same), nn.Identity())
         elif kind == "other":
-            others = nn.ReLU(True), nn.LeakyReLU(0.5), nn.Dropout(), nn.BatchNorm2d(shape[0], EPS)
+            # In place only on what no other layer has saved, as torch asks for.
+            in_place = bool(layers) and isinstance(
+                layers[-1], nn.Conv2d | nn.BatchNorm2d | Residual
+            )
+            relu = nn.ReLU(in_place)
+            others = relu, nn.LeakyReLU(0.5), nn.Dropout(), nn.BatchNorm2d(shape[0], EPS)
             layer = draw(st.sampled_from(others))
         else:
             layer = Apply(STRANGE[draw(st.sampled_from(sorted(STRANGE)))])
