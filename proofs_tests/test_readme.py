@@ -40,6 +40,9 @@ class Noted(doctest.DocTestRunner):
         lengths = example.source.count("\n"), example.want.count("\n")
         self.wrong[example.lineno] = (*lengths, got)
 
+    def report_unexpected_exception(self, out, test, example, exc_info):
+        raise exc_info[1]
+
 
 def corrected(text):
     """The page with what its examples give."""
@@ -75,6 +78,8 @@ def test_a_page_is_corrected_where_it_is_wrong_and_nowhere_else():
     )
     assert corrected(page) == corrected(right) == right
     assert corrected(page.replace("1\n3\n", "1\n")) == right
+    with pytest.raises(ZeroDivisionError):
+        corrected(">>> 1 / 0\n1\n")
 
 
 if __name__ == "__main__":
