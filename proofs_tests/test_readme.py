@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAPTOP, DEPARTURES = "results/laptop/README.md", "experiments/published/DEPARTURES.md"
-NAMES = ("README.md", "reference/README.md", LAPTOP, DEPARTURES)
+NAMES = ("README.md", "reference/README.md", "results/paper/README.md", LAPTOP, DEPARTURES)
 PAGES = [page for page in NAMES if (ROOT / page).exists()]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-LOOK = 0.8  # look for empty rows and columns once this part is left of what lived at the last look
+LOOK = 0.9  # look for empty rows and columns once this part is left of what lived at the last look
 
 
 @dataclass(frozen=True)
