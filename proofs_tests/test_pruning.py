@@ -15,7 +15,7 @@ from torch import nn
 
 from proofs_tests.torch_strategies import batch, fill, networks
 from prune import SCORES, Probe, apply, connected, prunable, prune
-from prune.masks import dense_masks, kept, size
+from prune.masks import dense_masks, keep_top, kept, size
 from train.models import build
 
 DATA_SCORES = ("snip", "grasp", "skeletonization", "taylor-fo")
@@ -119,6 +119,15 @@ def test_masks_of_a_large_network_full_of_ties_are_those_of_algorithm_1():
     fill(model, seed=0)
     *_, expected = algorithm_1(model, (300,), counts(300_000, 20, 3, "linear"))
     assert row(prune(model, "synflow", Probe((300,)), 20, 3, "linear")) == expected
+
+
+def test_a_large_network_keeps_the_best_of_any_score():
+    """So many weights that a sample of the scores is looked at first; ties as ever."""
+    model = nn.Sequential(nn.Linear(300, 500), nn.ReLU(), nn.Linear(500, 300))
+    fill(model, seed=0)
+    masks = dense_masks(model)
+    expected = keep_top(SCORES["magnitude"](model, masks, Probe((300,))), masks, 15_000)
+    assert row(prune(model, "magnitude", Probe((300,)), 20)) == row(expected)
 
 
 def small(name, width=0.1):
