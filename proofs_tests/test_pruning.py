@@ -288,7 +288,7 @@ def without_onednn():
 
 
 @pytest.mark.parametrize(("pruner", "steps"), [("synflow", 4), ("snip", 1), ("grasp", 1)])
-@pytest.mark.parametrize("name", ["vgg11", "resnet20"])
+@pytest.mark.parametrize("name", ["vgg11", pytest.param("resnet20", marks=pytest.mark.slow)])
 def test_masks_do_not_depend_on_threads_or_kernels(name, pruner, steps):
     """1 and 2 threads, with oneDNN and without: sums differ in the last bit, masks do not."""
     model = small(name, 0.25)

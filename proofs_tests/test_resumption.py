@@ -94,6 +94,7 @@ def started() -> Iterator:
 SLOW = ["--epochs", "4", "--batch-size", "8", "--lr", "0.01", "--steps", "3"]
 
 
+@pytest.mark.slow
 def test_kill_9_in_mid_epoch_and_the_same_command_again(tmp_path, factory, started):
     """The files become those of an uninterrupted run; meanwhile no other process may run it."""
     given = {"epochs": 4, "batch_size": 8, "lr": 0.01, "compression": 4.0, "model": factory}
