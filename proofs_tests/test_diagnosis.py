@@ -15,6 +15,7 @@ from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from cli import main
+from proofs_tests.torch_strategies import Apply
 from prune import Probe
 from prune.diagnosis import by_channel, diagnose, layer_cuts
 from prune.flow import synaptic_flow
@@ -25,17 +26,6 @@ from train.models import build
 
 IMAGE = (3, 16, 16)
 TINY = 1e-12  # what rounding may do to sums of a few thousand float64 numbers
-
-
-class Apply(nn.Module):
-    """A function as a layer."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
 
 
 def chain(*middle, seed=0):

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from benchmarks.literal import literal_synflow
 from proofs_tests.test_pruning import algorithm_1, counts, positive, row
-from proofs_tests.torch_strategies import EPS, Network, Residual, fill, shape_after
+from proofs_tests.torch_strategies import EPS, Apply, Network, Residual, fill, shape_after
 from prune import Probe, apply, prunable, prune
 from prune.flow import synaptic_flow
 from prune.masks import dense_masks, size
@@ -51,17 +51,6 @@ def assert_same_flow(model, shape, masks):
 
 
 # Images
-
-
-class Apply(nn.Module):
-    """A function as a layer."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
 
 
 class Unseen(torch.autograd.Function):

@@ -16,6 +16,17 @@ from prune import prunable
 EPS = 2.0**-10  # of batch norm: var + EPS is a power of 4, whose root and inverse are exact
 
 
+class Apply(nn.Module):
+    """A function as a layer."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
 class Residual(nn.Module):
     """branch(x) + shortcut(x)."""
 

@@ -115,13 +115,14 @@ def _bracket(sample: Tensor, rank: int) -> tuple[float | Tensor, float | Tensor]
 
 def _sweep(scored: Mapping[str, Scored], low: float | Tensor, high: float | Tensor) -> Sweep:
     """Form all scores, and keep of them only what may matter."""
+    narrow = _narrow(scored)
     start, total, below, ranked, between = 0, 0.0, [], [], []
     for scores, mask in _portions(scored):
         if not isfinite(scores.sum().item()):
             _refuse_infinite(scored)
         place = (scores <= high).logical_and_(mask).nonzero().squeeze(1)
         found = scores.index_select(0, place)
-        place, first = place.add_(start).to(_narrow(scored)), found < low
+        place, first = place.add_(start).to(narrow), found < low
         below.append(place[first])
         total += _sum(found[first])
         between.append(place[~first])
