@@ -191,7 +191,7 @@ def selfcheck(ctx: click.Context, device: str, published: bool, data_dir, result
     With --published: VGG-16 on CIFAR-100, dense, for 20 epochs with either recipe, beside the
     published losses. That takes minutes on a GPU and days on a CPU.
     """
-    from experiments.config import device_named
+    from experiments.limits import device_named
 
     device = _usage(device_named, device or "auto")
     sources = map(ctx.get_parameter_source, ("data_dir", "results"))

@@ -2,7 +2,9 @@
 
 Contenders take turns in one process, step by step or epoch by epoch; a ratio is of two times of
 the same round, so other work on the machine disturbs both. On a CPU one thread works and its own
-time is counted, not the time it waits for others.
+time is counted, not the time it waits for others. On Linux, keep glibc from giving memory back and
+fetching it anew in each step by MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=4000000000
+in the environment: these page faults, a tenth of a step, come and go by chance.
 """
 
 import copy
@@ -95,12 +97,20 @@ def masked_step(model: nn.Module, inputs: Tensor, labels: Tensor) -> Work:
 
 
 def steps(name: str, width: float, rounds: int, device: torch.device) -> Times:
-    """A step of the pruned network beside one of the same network unpruned."""
-    dense = build(name, (3, 32, 32), 10, width).to(device).train()
-    inputs = torch.randn(BATCH, 3, 32, 32, device=device)
-    labels = torch.randint(0, 10, (BATCH,), device=device)
-    ours = masked_step(copy.deepcopy(dense), inputs, labels)
-    return turns(ours, plain_step(dense, inputs, labels), rounds, device)
+    """A step of the pruned network beside one of the same network unpruned.
+
+    Networks are made anew for every two rounds: where they happen to lie in memory matters more
+    than masks do.
+    """
+    pairs: Times = []
+    while len(pairs) < rounds:
+        dense = build(name, (3, 32, 32), 10, width).to(device).train()
+        inputs = torch.randn(BATCH, 3, 32, 32, device=device)
+        labels = torch.randint(0, 10, (BATCH,), device=device)
+        networks = [dense, copy.deepcopy(dense)]
+        ours = masked_step(networks.pop(len(pairs) // 2 % 2), inputs, labels)
+        pairs += turns(ours, plain_step(networks[0], inputs, labels), 2, device)
+    return pairs
 
 
 def one_by_one(images: list[Image.Image], labels: list[int], device: torch.device) -> None:

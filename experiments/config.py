@@ -4,25 +4,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
-from math import inf
 from pathlib import Path
 
 import torch
 
-from prune.masks import prunable, size
-from prune.schedules import SCHEDULES, target
+from experiments.limits import TRAINING, check, device_named, one_of
 from prune.scores import READS_DATA, SCORES
 from train.data import known
-from train.initial import INITS
-from train.models import MODELS, build, check_name, input_shape
-from train.prepared import PRECISIONS, best_precision
+from train.models import check_name
+from train.prepared import best_precision
 from train.recipes import RECIPES, Recipe
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32}
 ELSEWHERE = ("data_dir", "results", "workers")  # where and how, without a trace in the result
-TRAINING = ("batch_size", "lr", "lr_drops", "drop_factor", "weight_decay")
-ABLATIONS = ("shuffle", "reinit", "invert")
 
 
 @dataclass(frozen=True)
@@ -108,8 +101,8 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
     check_name(model)
     known(dataset)
     pruner = given.get("pruner", default.pruner)
-    _one_of("pruner", pruner, SCORES)
-    _one_of("recipe", given.get("recipe", default.recipe), RECIPES)
+    one_of("pruner", pruner, SCORES)
+    one_of("recipe", given.get("recipe", default.recipe), RECIPES)
     recipe = RECIPES[given.get("recipe", default.recipe)](model, dataset)
     filled = {name: getattr(recipe, name) for name in ("epochs", *TRAINING)}
     if given.get("schedule") != "certified":
@@ -117,13 +110,7 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
     device = device_named(given.get("device", "auto"))
     filled["precision"] = best_precision(device)
     config = RunConfig(**filled | given | {"device": device})
-    _check_pruning(config, given)
-    _check_ablation(config)
-    _check_training(config, given)
-    _check_train_images(config)
-    _check_speed(config, given)
-    _check_cycles(config, given)
-    _check_model(config, given)
+    check(config, given)
     return config
 
 
@@ -137,135 +124,3 @@ def restore(stored: Mapping[str, object]) -> RunConfig:
     if set(stored) != names:
         raise ValueError(f"the stored config lacks or adds {', '.join(set(stored) ^ names)}")
     return RunConfig(**{**stored, "lr_drops": tuple(stored["lr_drops"])})
-
-
-def _check_pruning(config: RunConfig, given: Mapping[str, object]) -> None:
-    _one_of("schedule", config.schedule, (*SCHEDULES, "certified"))
-    _one_of("scope", config.scope, ("global", "local"))
-    _one_of("score-dtype", config.score_dtype, DTYPES)
-    _at_least("compression", config.compression, 1)
-    _at_least("seed", config.seed, 0)
-    if config.schedule == "certified":
-        if config.pruner != "synflow":
-            raise ValueError("--schedule certified needs a conserved positive score: synflow")
-        if "steps" in given or config.scope == "local":
-            raise ValueError("--schedule certified takes no --steps and no --scope local")
-        return
-    _at_least("steps", config.steps, 1)
-    if config.steps == 1 and "schedule" in given:
-        raise ValueError("--schedule does nothing with one pruning step; give --steps 2 or more")
-
-
-def _check_ablation(config: RunConfig) -> None:
-    if config.ablate is None:
-        return
-    _one_of("ablate", config.ablate, ABLATIONS)
-    if config.compression == 1:
-        raise ValueError(f"--ablate {config.ablate} does nothing with --compression 1")
-    if config.ablate == "reinit" and config.epochs == 0:
-        raise ValueError("--ablate reinit does nothing with --epochs 0: masks stay as they are")
-    if config.ablate == "invert" and config.schedule == "certified":
-        raise ValueError("--ablate invert would close the last path, which certified refuses")
-
-
-def _check_training(config: RunConfig, given: Mapping[str, object]) -> None:
-    _at_least("epochs", config.epochs, 0)
-    _at_least("batch-size", config.batch_size, 1)
-    _at_least("weight-decay", config.weight_decay, 0)
-    for name, value in (("lr", config.lr), ("drop-factor", config.drop_factor)):
-        if not 0 < value < inf:
-            raise ValueError(f"--{name} must be a positive number, not {value:g}")
-    trains = ("recipe", *TRAINING, "record_weights")
-    idle = [f"--{name.replace('_', '-')}" for name in trains if name in given]
-    if config.epochs == 0 and idle:
-        raise ValueError(f"{', '.join(idle)} does nothing with --epochs 0")
-    drops = config.lr_drops
-    if any(not 0 < drop < config.epochs for drop in drops) and "lr_drops" in given:
-        raise ValueError(f"--lr-drops must lie between 1 and {config.epochs - 1}, not {drops}")
-    if list(drops) != sorted(set(drops)):
-        raise ValueError(f"--lr-drops must increase, not {drops}")
-    if "drop_factor" in given and not any(drop < config.epochs for drop in drops):
-        raise ValueError(f"--drop-factor does nothing: no drop comes in {config.epochs} epochs")
-
-
-def _check_train_images(config: RunConfig) -> None:
-    if config.train_images is None:
-        return
-    if not config.reads_data:
-        raise ValueError("--train-images does nothing: nothing is trained, no data is read")
-    data = known(config.dataset)
-    least = 10 * data.classes if config.pruner in READS_DATA else 1  # what the score looks at
-    if not least <= config.train_images < data.train_size:
-        raise ValueError(
-            f"--train-images must be from {least} to {data.train_size - 1}: {config.dataset} has "
-            f"{data.train_size}, and {config.pruner} looks at {least}; not {config.train_images}"
-        )
-
-
-def _check_speed(config: RunConfig, given: Mapping[str, object]) -> None:
-    _one_of("precision", config.precision, PRECISIONS)
-    if idle := [f"--{name}" for name in ("precision", "compile") if name in given]:
-        if config.epochs == 0:
-            raise ValueError(f"{', '.join(idle)} does nothing with --epochs 0")
-    if config.workers is not None:
-        _at_least("workers", config.workers, 0)
-        if config.dataset != "imagenet" or not config.reads_data:
-            raise ValueError("--workers does nothing: only the images of imagenet are decoded")
-
-
-def _check_cycles(config: RunConfig, given: Mapping[str, object]) -> None:
-    _at_least("cycles", config.cycles, 0)
-    if config.cycles and config.epochs == 0:
-        raise ValueError("--cycles does nothing with --epochs 0: pruning in cycles needs training")
-    if not config.cycles and "rewind" in given:
-        raise ValueError("--rewind does nothing without --cycles")
-
-
-def _check_model(config: RunConfig, given: Mapping[str, object]) -> None:
-    _one_of("init", config.init, INITS)
-    if not 0 < config.width < inf:
-        raise ValueError(f"--width must be a positive number, not {config.width:g}")
-    if config.width != 1 and config.model not in MODELS:
-        raise ValueError(f"--width scales {', '.join(MODELS)}; not {config.model}")
-    if config.model in MODELS or config.model.startswith("torchvision:"):
-        N = _prunable_size(config.model, config.dataset, config.width, config.init)
-        target(N, config.compression)
-    elif "init" in given:
-        raise ValueError(f"--init does nothing: {config.model} keeps the weights that it makes")
-
-
-@cache
-def _prunable_size(model: str, dataset: str, width: float, init: str) -> int:
-    """N; ValueError if there is no such network for these images. Takes no memory."""
-    images = known(dataset)
-    with torch.device("meta"):
-        network = build(model, input_shape(model, images.shape), images.classes, width, init)
-    return size(prunable(network))
-
-
-def device_named(name: str) -> str:
-    """What "auto" means here; "cuda" is checked to exist."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise ValueError(f"--device must be auto, cpu, cuda or cuda:N, not {name}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices that "
-            "torch can use; auto and cpu are possible"
-        )
-    return name
-
-
-def _one_of(option: str, value: object, allowed) -> None:
-    if value not in allowed:
-        raise ValueError(f"--{option} must be one of {', '.join(allowed)}, not {value}")
-
-
-def _at_least(option: str, value: float, least: float) -> None:
-    if not least <= value < inf:
-        raise ValueError(f"--{option} must be at least {least}, not {value:g}")

@@ -7,8 +7,9 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments.config import DTYPES, RunConfig
-from experiments.run import initial_model, probe_shape
+from experiments.config import RunConfig
+from experiments.inputs import initial_model, probe_shape
+from experiments.limits import DTYPES
 from prune import prunable
 from prune.scores import READS_DATA
 from train.data import known

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from experiments.config import DTYPES, RunConfig
-from experiments.run import initial_model, probe_shape
+from experiments.config import RunConfig
+from experiments.inputs import initial_model, probe_shape
+from experiments.limits import DTYPES
 from prune import Probe
 from prune.diagnosis import Diagnosis, Layer, Residual
 from prune.diagnosis import diagnose as measure

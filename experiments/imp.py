@@ -9,15 +9,14 @@ from torch import Tensor, nn
 
 from experiments import results
 from experiments.config import RunConfig
+from experiments.inputs import initial_model, probe_shape
 from experiments.measure import layer_rows, pruning_facts
 from experiments.progress import Progress
 from experiments.run import (
     apply_everywhere,
     experiment,
     fit,
-    initial_model,
     owner,
-    probe_shape,
     run,
     seconds_of,
 )

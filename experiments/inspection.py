@@ -5,8 +5,8 @@ from pathlib import Path
 
 from experiments import results
 from experiments.config import restore
+from experiments.inputs import initial_model, probe_shape
 from experiments.measure import pruning_facts
-from experiments.run import initial_model, probe_shape
 from prune import load_masks
 
 

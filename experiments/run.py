@@ -1,7 +1,6 @@
 """One experiment, top to bottom: data -> model -> scores -> masks -> training -> result."""
 
 import json
-import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -12,24 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from experiments import results
-from experiments.config import DTYPES, RunConfig
+from experiments.config import RunConfig
+from experiments.inputs import REINIT, SHUFFLE, images, initial_model, probe, probe_shape
+from experiments.limits import DTYPES
 from experiments.measure import fingerprint, layer_rows, pruning_facts, step_row, weight_rows
-from experiments.progress import Progress, Silent, counter
-from prune import SCORES, Probe, Step, apply, load_masks, prune, save_masks
+from experiments.progress import Progress, Silent
+from prune import SCORES, Step, apply, load_masks, prune, save_masks
 from prune.ablation import inverted, shuffled
 from prune.masks import Masks
-from prune.scores import READS_DATA, Score
-from train.batches import Task, plain_batches, subset, task
-from train.data import known, load, locate
+from prune.scores import Score
+from train.batches import Task
+from train.data import locate
 from train.loop import evaluate, train
-from train.models import MODELS, build, check_output, input_shape
 from train.prepared import prepared
-from train.ranks import check_same, joined, of_first, rank, ranks
+from train.ranks import check_same, joined, of_first, rank
 from train.seeds import seed_of
 
-SCORING_BATCH = {"tiny-imagenet": 64, "imagenet": 16}  # others: 256 (App. 12.1)
-WEIGHTS, RANDOM_SCORES, SUBSET, SHUFFLE, REINIT = 1, 2, 3, 4, 5  # what a seed is used for
-FIXED = 0  # seed of the subset that all runs share, whatever their own
 # (config, data, progress) -> the network with its masks, what is said of them, seconds it took
 Pruned = Callable[[RunConfig, Task | None, Progress], tuple[nn.Module, dict, float]]
 
@@ -69,7 +66,7 @@ def experiment(config: RunConfig, progress: Progress | None, pruned: Pruned) -> 
         if config.reads_data:
             locate(config.dataset, Path(config.data_dir))
         with results.owned(config.directory) if rank() == 0 else nullcontext():
-            data = _task(config, progress) if config.reads_data else None
+            data = images(config, progress) if config.reads_data else None
             model, facts, spent = pruned(config, data, progress)
             accuracies, history = fit(config, config.directory, model, data, progress)
             measured = {**facts, "score_dtype": config.score_dtype, **accuracies}
@@ -95,51 +92,6 @@ def apply_everywhere(model: nn.Module, masks: Masks) -> None:
     """Apply the masks on this rank; a ValueError on all of them unless they have the same."""
     check_same("masks", fingerprint(masks))
     apply(model, masks)
-
-
-def probe_shape(config: RunConfig) -> tuple[int, int, int]:
-    """(channels, height, width) of what the network is fed."""
-    return input_shape(config.model, known(config.dataset).shape)
-
-
-def initial_model(config: RunConfig, use: int = WEIGHTS) -> nn.Module:
-    """The unpruned network with the weights of this seed, on the run's device.
-
-    `use` REINIT gives other weights from the same seed and distribution.
-    """
-    torch.manual_seed(seed_of(config.seed, use))
-    shape, classes = probe_shape(config), known(config.dataset).classes
-    model = build(config.model, shape, classes, config.width, config.init)
-    if config.model not in MODELS:
-        check_output(model, shape, classes)
-    return model.to(config.device)
-
-
-def _task(config: RunConfig, progress: Progress) -> Task:
-    """Training and test images on the run's device; of `train_images`, the same for all seeds."""
-    report = counter(progress, "reading images")
-    train, test = load(config.dataset, Path(config.data_dir), report, _workers(config))
-    if config.train_images:
-        train = subset(train, config.train_images, FIXED)
-    data = known(config.dataset)
-    return task((train, test), data, probe_shape(config), torch.device(config.device))
-
-
-def _workers(config: RunConfig) -> int:
-    """How many processes decode images for this rank; by default the machine's cores, shared."""
-    share = max(1, (os.cpu_count() or 1) // ranks())
-    return share if config.workers is None else config.workers
-
-
-def _probe(config: RunConfig, data: Task | None) -> Probe:
-    """What the score may see: for those that read data, 10 x classes images, not augmented."""
-    generator = torch.Generator().manual_seed(seed_of(config.seed, RANDOM_SCORES))
-    batches = ()
-    if config.pruner in READS_DATA:
-        seed = seed_of(config.seed, SUBSET)
-        chosen = subset(data.train, 10 * data.dataset.classes, seed)
-        batches = tuple(plain_batches(chosen, data, SCORING_BATCH.get(config.dataset, 256)))
-    return Probe(probe_shape(config), batches, generator)
 
 
 def _prune_or_load(
@@ -182,7 +134,7 @@ def _prune(
     masks = prune(
         model,
         _score(config),
-        _probe(config, data),
+        probe(config, data),
         config.compression,
         steps=config.steps,
         schedule=config.schedule,

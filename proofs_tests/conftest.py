@@ -52,9 +52,9 @@ def finished(tmp_path_factory) -> Path:
 @pytest.fixture
 def nothing_is_built(monkeypatch):
     """Makes building, reading, pruning and training an error."""
-    for name in ("initial_model", "load", "prune", "train"):
+    for name in ("run.initial_model", "inputs.load", "run.prune", "run.train"):
         refuse = lambda *_, name=name, **__: pytest.fail(f"{name} ran")  # noqa: E731
-        monkeypatch.setattr(f"experiments.run.{name}", refuse)
+        monkeypatch.setattr(f"experiments.{name}", refuse)
 
 
 FACTORY = """

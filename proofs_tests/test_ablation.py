@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from experiments import results
 from experiments.config import resolve
-from experiments.run import initial_model, run
+from experiments.inputs import initial_model
+from experiments.run import run
 from proofs_tests.factories import small
 from prune import SCORES, Probe, load_masks, prune
 from prune.ablation import inverted, shuffled

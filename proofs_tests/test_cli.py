@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import main
-from experiments.config import RunConfig, device_named, resolve
+from experiments.config import RunConfig, resolve
+from experiments.limits import device_named
 from experiments.options import OPTIONS
 from experiments.results import owned
 from proofs_tests.runs import ONE_THREAD, configured, raw

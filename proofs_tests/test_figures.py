@@ -29,9 +29,9 @@ from experiments.figures import (
     variants,
     walks,
 )
+from experiments.inputs import images, initial_model, probe, probe_shape
 from experiments.progress import Silent
 from experiments.results import LAYER_COLUMNS, WEIGHT_COLUMNS, write_rows
-from experiments.run import _probe, _task, initial_model, probe_shape
 from prune import SCORES, Probe, Step, prune
 from prune.masks import dense_masks, size
 
@@ -173,7 +173,7 @@ def test_grasp_is_also_cut_from_its_other_end(computed, monkeypatch):
 
 def test_snip_and_grasp_take_a_substitute_where_the_data_set_is_missing(computed):
     found = cells.load(one_shot.path(computed, "snip"))
-    assert found["images"] == "100 images of digits resized to 32 px"
+    assert found["images"] == "48 images of digits resized to 32 px"
     assert found["images"] in one_shot.images_note(computed)
     assert cells.load(one_shot.path(computed, "magnitude"))["images"] is None
 
@@ -183,7 +183,7 @@ def test_where_the_data_set_is_there_the_images_are_those_that_a_run_scores_on()
     batches, words = one_shot.scoring_images(config, Silent())
     assert words == "100 images of digits"
     ours = [t for batch in batches for t in batch]
-    theirs = [t for batch in _probe(config, _task(config, Silent())).batches for t in batch]
+    theirs = [t for batch in probe(config, images(config, Silent())).batches for t in batch]
     assert len(ours) == len(theirs) and all(map(torch.equal, ours, theirs))
 
 
@@ -249,7 +249,7 @@ def test_iou_is_both_over_either():
 @pytest.mark.parametrize("number", AT_INITIALISATION)
 def test_a_figure_is_drawn_from_saved_cells_alone(number, computed, few_steps, monkeypatch):
     """No network is built; a second drawing is the same in every byte."""
-    monkeypatch.setattr("experiments.run.build", None)
+    monkeypatch.setattr("experiments.inputs.build", None)
     folder = Path(computed.results)
     for _ in range(2):
         outcome = figure(number, folder, *tiny_options())

@@ -16,8 +16,9 @@ import cli
 from experiments import imp as module
 from experiments import run as runs
 from experiments.imp import imp
+from experiments.inputs import initial_model
 from experiments.inspection import inspect
-from experiments.run import initial_model, run
+from experiments.run import run
 from proofs_tests.runs import Killed, Killer, N, configured, files
 from prune import load_masks, prunable
 

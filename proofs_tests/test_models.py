@@ -18,8 +18,9 @@ from torch import nn
 
 from prune import prunable
 from train.data import DATASETS
+from train.foreign import check_output
 from train.initial import INITS
-from train.models import MODELS, build, check_name, check_output, input_shape
+from train.models import MODELS, build, check_name, input_shape
 
 GOLDEN = Path(__file__).with_name("golden") / "tensor_names.txt"
 VGGS = [name for name in MODELS if name.startswith("vgg")]

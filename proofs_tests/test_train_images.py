@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from experiments.config import resolve
 from experiments.grid import grid
 from experiments.imp import imp
+from experiments.inputs import images, probe
 from experiments.progress import Silent
-from experiments.run import _probe, _task, run
+from experiments.run import run
 from proofs_tests.runs import configured
 from proofs_tests.test_sweep import axes
 from prune import load_masks
@@ -23,7 +24,7 @@ ALL = DATASETS["digits"].train_size
 
 def task(n: int | None = None, **options):
     """What a run of these options reads."""
-    return _task(resolve({"train_images": n, "device": "cpu", **options}), Silent())
+    return images(resolve({"train_images": n, "device": "cpu", **options}), Silent())
 
 
 def rows(split) -> list[tuple]:
@@ -44,7 +45,7 @@ def test_all_seeds_train_on_the_same_images_and_fewer_are_among_more(n, m, seed)
 
 def test_the_subset_is_mixed_where_the_set_is_sorted_by_class(monkeypatch):
     """As are Tiny ImageNet and ImageNet: their beginning would be one class."""
-    from experiments import run as module
+    from experiments import inputs as module
     from train.data import Split, load
 
     def ordered(*arguments):
@@ -59,11 +60,11 @@ def test_the_subset_is_mixed_where_the_set_is_sorted_by_class(monkeypatch):
 @pytest.mark.parametrize("pruner", ["snip", "grasp"])
 def test_scores_that_read_data_read_the_subset(pruner):
     config = resolve({"train_images": 100, "pruner": pruner, "device": "cpu"})
-    data = _task(config, Silent())
-    [[inputs, labels]] = _probe(config, data).batches
+    data = images(config, Silent())
+    [[inputs, labels]] = probe(config, data).batches
     seen = [tuple(image.flatten().tolist()) for image in inputs]
-    images = (data.train.images / 255 - data.mean) / data.std
-    assert sorted(seen) == sorted(tuple(image.flatten().tolist()) for image in images)
+    pixels = (data.train.images / 255 - data.mean) / data.std
+    assert sorted(seen) == sorted(tuple(image.flatten().tolist()) for image in pixels)
     assert sorted(labels.tolist()) == sorted(data.train.labels.tolist())
 
 

@@ -4,8 +4,6 @@ Tensor names follow torchvision's: `features.*` and `classifier.*` in a VGG, `co
 `fc` in a ResNet.
 """
 
-import importlib
-import inspect
 from collections.abc import Callable
 from functools import partial
 
@@ -13,6 +11,7 @@ import torch
 import torchvision
 from torch import nn
 
+from train.foreign import Shape, custom, factory, from_torchvision
 from train.initial import INITS
 
 VGG = {  # output channels of the 3x3 convolutions; "M" halves the image
@@ -20,7 +19,6 @@ VGG = {  # output channels of the 3x3 convolutions; "M" halves the image
     16: [64, 64, "M", 128, 128, "M", *[256] * 3, "M", *[512] * 3, "M", *[512] * 3],
     19: [64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4],
 }
-Shape = tuple[int, int, int]  # channels, height, width
 
 
 def scaled(channels: int, width: float) -> int:
@@ -192,9 +190,9 @@ def build(name: str, shape: Shape, classes: int, width: float = 1, init: str = "
     elif width != 1:
         raise ValueError(f"width scales the models {', '.join(MODELS)}, not {name!r}")
     elif name.startswith("torchvision:"):
-        model = _torchvision(name.removeprefix("torchvision:"), classes)
+        model = from_torchvision(name.removeprefix("torchvision:"), classes)
     else:
-        return _custom(name, shape, classes)
+        return custom(name, shape, classes)
     INITS[init](model, name)
     return model
 
@@ -206,53 +204,9 @@ def check_name(name: str) -> None:
         if plain not in torchvision.models.list_models(torchvision.models):
             raise ValueError(f"torchvision has no classification model {plain!r}")
     elif ":" in name:
-        _factory(name)
+        factory(name)
     elif name not in MODELS:
         raise ValueError(
             f"model {name!r} is unknown; choose from {', '.join(MODELS)}, torchvision:NAME, "
             "package.module:factory"
         )
-
-
-def _torchvision(name: str, classes: int) -> nn.Module:
-    """A classification model of torchvision without pretrained weights or auxiliary heads."""
-    extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    extra |= {"aux_logits": False} if extra else {}
-    return torchvision.models.get_model(name, weights=None, num_classes=classes, **extra)
-
-
-def _factory(name: str) -> Callable[..., nn.Module]:
-    module, _, attribute = name.partition(":")
-    try:
-        make = getattr(importlib.import_module(module), attribute)
-        inspect.signature(make)
-    except Exception as error:  # the user's module may fail in any way
-        raise ValueError(f"model {name!r} is no factory that can be imported: {error}") from error
-    return make
-
-
-def _custom(name: str, shape: Shape, classes: int) -> nn.Module:
-    """What the factory makes; it is told what it asks for, and must give (n, classes) logits."""
-    make = _factory(name)
-    offered = {"num_classes": classes, "in_channels": shape[0], "input_shape": shape}
-    wanted = inspect.signature(make).parameters
-    try:
-        model = make(**{key: value for key, value in offered.items() if key in wanted})
-    except Exception as error:  # as may the factory
-        raise ValueError(f"model {name!r} cannot be made: {error}") from error
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"model {name!r} made a {type(model).__name__}, not a torch.nn.Module")
-    return model
-
-
-def check_output(model: nn.Module, shape: Shape, classes: int) -> None:
-    """Raise ValueError unless two images of `shape` give logits of shape (2, classes)."""
-    model.eval()
-    try:
-        with torch.no_grad():
-            logits = model(torch.zeros(2, *shape))
-    except Exception as error:  # the user's model may fail in any way
-        raise ValueError(f"the model does not take images of shape {shape}: {error}") from error
-    if not isinstance(logits, torch.Tensor) or logits.shape != (2, classes):
-        given = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise ValueError(f"two images give {given} and not logits of shape {(2, classes)}")

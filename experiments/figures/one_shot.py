@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.config import DTYPES, RunConfig
+from experiments.config import RunConfig
 from experiments.figures import cells, style
+from experiments.inputs import RANDOM_SCORES, SCORING_BATCH, SUBSET, initial_model, probe_shape
+from experiments.limits import DTYPES
 from experiments.progress import Progress, counter
-from experiments.run import RANDOM_SCORES, SCORING_BATCH, SUBSET, initial_model, probe_shape
 from prune import SCORES, Probe
 from prune.masks import Scores, dense_masks, keep_top, size
 from prune.schedules import target
@@ -23,6 +24,7 @@ from train.seeds import seed_of
 
 PRUNERS = ("random", "magnitude", "snip", "grasp", "synflow")
 SUBSTITUTES = ("fashion-mnist", "digits")  # the second comes with the project
+SUBSTITUTE_IMAGES = 48  # three batches: 100 of 224 px would take half an hour of two cores
 
 
 def compute(config: RunConfig, progress: Progress) -> None:
@@ -110,18 +112,19 @@ def _kept(scores: Scores, reverse: bool) -> Iterator[tuple[str, list[int]]]:
 def scoring_images(
     config: RunConfig, progress: Progress
 ) -> tuple[Iterator[tuple[Tensor, Tensor]], str]:
-    """Batches of 10 x classes training images at the network's size, to be read once, which
-    tick; and what they are, in words.
+    """Batches of training images at the network's size, to be read once, which tick; and what
+    they are, in words.
 
-    Of `config.dataset` where it is on disk, else of a substitute, whose few labels are taken
-    as the first of the network's.
+    10 x classes of `config.dataset` where it is on disk, else a few of a substitute, whose few
+    labels are taken as the first of the network's.
     """
     name = next(n for n in (config.dataset, *SUBSTITUTES) if _is_here(n, config))
     shape, dataset = probe_shape(config), known(name)
     splits = load(name, Path(config.data_dir), counter(progress, "reading images"))
     shown = shape if name == config.dataset else (shape[0], *dataset.shape[1:])
     data = task(splits, dataset, shown, torch.device(config.device))
-    chosen = subset(data.train, 10 * dataset.classes, seed_of(config.seed, SUBSET))
+    count = 10 * dataset.classes if name == config.dataset else SUBSTITUTE_IMAGES
+    chosen = subset(data.train, count, seed_of(config.seed, SUBSET))
     batch_size = SCORING_BATCH.get(config.dataset, 256)
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:

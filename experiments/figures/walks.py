@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from torch import nn
 
-from experiments.config import DTYPES, RunConfig
+from experiments.config import RunConfig
 from experiments.figures import cells
+from experiments.inputs import initial_model, probe_shape
+from experiments.limits import DTYPES
 from experiments.progress import Progress
-from experiments.run import initial_model, probe_shape
 from prune import Probe, Step, prunable, prune
 from prune.schedules import SCHEDULES
 

@@ -1,0 +1,174 @@
+"""What the options of a run may be, each by itself and beside the others."""
+
+from collections.abc import Mapping
+from functools import cache
+from math import inf
+from typing import TYPE_CHECKING
+
+import torch
+
+from prune.masks import prunable, size
+from prune.schedules import SCHEDULES, target
+from prune.scores import READS_DATA
+from train.data import known
+from train.initial import INITS
+from train.models import MODELS, build, input_shape
+from train.prepared import PRECISIONS
+
+if TYPE_CHECKING:
+    from experiments.config import RunConfig
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+TRAINING = ("batch_size", "lr", "lr_drops", "drop_factor", "weight_decay")
+ABLATIONS = ("shuffle", "reinit", "invert")
+
+
+def check(config: "RunConfig", given: Mapping[str, object]) -> None:
+    """All that can be told without a network of full size and without data.
+
+    Args:
+        config: With every value filled in.
+        given: The values that were asked for: one that would do nothing is refused.
+
+    Raises:
+        ValueError: With one sentence that names the option, what was given and what is allowed.
+    """
+    _check_pruning(config, given)
+    _check_ablation(config)
+    _check_training(config, given)
+    _check_train_images(config)
+    _check_speed(config, given)
+    _check_cycles(config, given)
+    _check_model(config, given)
+
+
+def _check_pruning(config: "RunConfig", given: Mapping[str, object]) -> None:
+    one_of("schedule", config.schedule, (*SCHEDULES, "certified"))
+    one_of("scope", config.scope, ("global", "local"))
+    one_of("score-dtype", config.score_dtype, DTYPES)
+    at_least("compression", config.compression, 1)
+    at_least("seed", config.seed, 0)
+    if config.schedule == "certified":
+        if config.pruner != "synflow":
+            raise ValueError("--schedule certified needs a conserved positive score: synflow")
+        if "steps" in given or config.scope == "local":
+            raise ValueError("--schedule certified takes no --steps and no --scope local")
+        return
+    at_least("steps", config.steps, 1)
+    if config.steps == 1 and "schedule" in given:
+        raise ValueError("--schedule does nothing with one pruning step; give --steps 2 or more")
+
+
+def _check_ablation(config: "RunConfig") -> None:
+    if config.ablate is None:
+        return
+    one_of("ablate", config.ablate, ABLATIONS)
+    if config.compression == 1:
+        raise ValueError(f"--ablate {config.ablate} does nothing with --compression 1")
+    if config.ablate == "reinit" and config.epochs == 0:
+        raise ValueError("--ablate reinit does nothing with --epochs 0: masks stay as they are")
+    if config.ablate == "invert" and config.schedule == "certified":
+        raise ValueError("--ablate invert would close the last path, which certified refuses")
+
+
+def _check_training(config: "RunConfig", given: Mapping[str, object]) -> None:
+    at_least("epochs", config.epochs, 0)
+    at_least("batch-size", config.batch_size, 1)
+    at_least("weight-decay", config.weight_decay, 0)
+    for name, value in (("lr", config.lr), ("drop-factor", config.drop_factor)):
+        if not 0 < value < inf:
+            raise ValueError(f"--{name} must be a positive number, not {value:g}")
+    trains = ("recipe", *TRAINING, "record_weights")
+    idle = [f"--{name.replace('_', '-')}" for name in trains if name in given]
+    if config.epochs == 0 and idle:
+        raise ValueError(f"{', '.join(idle)} does nothing with --epochs 0")
+    drops = config.lr_drops
+    if any(not 0 < drop < config.epochs for drop in drops) and "lr_drops" in given:
+        raise ValueError(f"--lr-drops must lie between 1 and {config.epochs - 1}, not {drops}")
+    if list(drops) != sorted(set(drops)):
+        raise ValueError(f"--lr-drops must increase, not {drops}")
+    if "drop_factor" in given and not any(drop < config.epochs for drop in drops):
+        raise ValueError(f"--drop-factor does nothing: no drop comes in {config.epochs} epochs")
+
+
+def _check_train_images(config: "RunConfig") -> None:
+    if config.train_images is None:
+        return
+    if not config.reads_data:
+        raise ValueError("--train-images does nothing: nothing is trained, no data is read")
+    data = known(config.dataset)
+    least = 10 * data.classes if config.pruner in READS_DATA else 1  # what the score looks at
+    if not least <= config.train_images < data.train_size:
+        raise ValueError(
+            f"--train-images must be from {least} to {data.train_size - 1}: {config.dataset} has "
+            f"{data.train_size}, and {config.pruner} looks at {least}; not {config.train_images}"
+        )
+
+
+def _check_speed(config: "RunConfig", given: Mapping[str, object]) -> None:
+    one_of("precision", config.precision, PRECISIONS)
+    if idle := [f"--{name}" for name in ("precision", "compile") if name in given]:
+        if config.epochs == 0:
+            raise ValueError(f"{', '.join(idle)} does nothing with --epochs 0")
+    if config.workers is not None:
+        at_least("workers", config.workers, 0)
+        if config.dataset != "imagenet" or not config.reads_data:
+            raise ValueError("--workers does nothing: only the images of imagenet are decoded")
+
+
+def _check_cycles(config: "RunConfig", given: Mapping[str, object]) -> None:
+    at_least("cycles", config.cycles, 0)
+    if config.cycles and config.epochs == 0:
+        raise ValueError("--cycles does nothing with --epochs 0: pruning in cycles needs training")
+    if not config.cycles and "rewind" in given:
+        raise ValueError("--rewind does nothing without --cycles")
+
+
+def _check_model(config: "RunConfig", given: Mapping[str, object]) -> None:
+    one_of("init", config.init, INITS)
+    if not 0 < config.width < inf:
+        raise ValueError(f"--width must be a positive number, not {config.width:g}")
+    if config.width != 1 and config.model not in MODELS:
+        raise ValueError(f"--width scales {', '.join(MODELS)}; not {config.model}")
+    if config.model in MODELS or config.model.startswith("torchvision:"):
+        N = _prunable_size(config.model, config.dataset, config.width, config.init)
+        target(N, config.compression)
+    elif "init" in given:
+        raise ValueError(f"--init does nothing: {config.model} keeps the weights that it makes")
+
+
+@cache
+def _prunable_size(model: str, dataset: str, width: float, init: str) -> int:
+    """N; ValueError if there is no such network for these images. Takes no memory."""
+    images = known(dataset)
+    with torch.device("meta"):
+        network = build(model, input_shape(model, images.shape), images.classes, width, init)
+    return size(prunable(network))
+
+
+def device_named(name: str) -> str:
+    """What "auto" means here; "cuda" is checked to exist."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"--device must be auto, cpu, cuda or cuda:N, not {name}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices that "
+            "torch can use; auto and cpu are possible"
+        )
+    return name
+
+
+def one_of(option: str, value: object, allowed) -> None:
+    if value not in allowed:
+        raise ValueError(f"--{option} must be one of {', '.join(allowed)}, not {value}")
+
+
+def at_least(option: str, value: float, least: float) -> None:
+    if not least <= value < inf:
+        raise ValueError(f"--{option} must be at least {least}, not {value:g}")
