@@ -15,7 +15,7 @@ from experiments.inputs import RANDOM_SCORES, SCORING_BATCH, SUBSET, initial_mod
 from experiments.limits import DTYPES
 from experiments.progress import Progress, counter
 from prune import SCORES, Probe
-from prune.masks import Scores, dense_masks, keep_top, size
+from prune.masks import Scores, dense_masks, top
 from prune.schedules import target
 from prune.scores import READS_DATA
 from train.batches import plain_batches, subset, task
@@ -99,13 +99,16 @@ def _kept(scores: Scores, reverse: bool) -> Iterator[tuple[str, list[int]]]:
 
     One scoring ranks the weights once for all, so each selection is made among the last.
     """
+    sizes = [S.numel() for S in scores.values()]
+    flat = torch.cat([S.flatten() for S in scores.values()])  # of the survivors, tensor by tensor
     if reverse:
-        scores = {name: -S for name, S in scores.items()}
-    masks = {name: torch.ones_like(S, dtype=torch.bool) for name, S in scores.items()}
-    compression, N = 1, size(masks)
-    while compression <= N / len(masks):
-        masks = keep_top(scores, masks, target(N, compression))
-        yield str(compression), [int(mask.sum()) for mask in masks.values()]
+        flat = -flat
+    compression, N = 1, sum(sizes)
+    while compression <= N / len(sizes):
+        chosen = top(flat, target(N, compression))
+        sizes = [int(part.sum()) for part in chosen.split(sizes)]
+        flat = flat[chosen]
+        yield str(compression), sizes
         compression *= 2
 
 
