@@ -196,7 +196,7 @@ def test_the_summary_shows_mean_least_and_largest_of_the_seeds(tmp_path):
     assert f"{sum(top1) / 2:.2f} ({min(top1):.2f} - {max(top1):.2f})" in outcome.stdout
 
 
-TEN_RUNS = "--pruners random,synflow --compressions 1,10,100 --seeds 0,1 --steps 10 --epochs 3"
+TEN_RUNS = "--pruners random,synflow --compressions 1,10,100 --seeds 0,1 --steps 10 --epochs 12"
 
 
 def start(folder: Path, options: str = TEN_RUNS) -> subprocess.Popen:

@@ -37,7 +37,7 @@ def draw_one(results: Path, filters: Mapping[str, object], best: bool = False) -
     _panel(axis, panel, best, "figure1")
     _ends(axis, panel)
     style.labels(axis, "compression", axis_label(best))
-    style.legend(axis)
+    style.legend_above(figure, [axis])
     return style.Drawing(figure, panel.rows, list(_notes([panel], best, "figure1")))
 
 
@@ -123,14 +123,14 @@ def _published(panel: collect.Panel, name: str, best: bool) -> dict[str, dict[fl
 def _ends(axis, panel: collect.Panel) -> None:
     """The largest possible compression, and an arrow where each curve collapses."""
     row = panel.rows[0]
-    limit = row["prunable"] / row["tensors"]
+    limit, top = row["prunable"] / row["tensors"], axis.get_ylim()[1]
     axis.axvline(limit, color=style.INK, ls="--", lw=1.1)
-    axis.text(limit, axis.get_ylim()[1], "max compression ", rotation=90, fontsize=7, ha="right",
+    axis.text(limit, top, "max compression ", rotation=90, fontsize=7, ha="right",
               va="top", color=style.INK)  # fmt: skip
     largest = max(row["compression"] for row in panel.rows)
     axis.set_xlim(10**-0.15, max(limit, largest) * 10**0.2)
-    axis.set_yticks([tick for tick in axis.get_yticks() if tick >= 0])
-    axis.set_ylim(-0.13 * axis.get_ylim()[1], axis.get_ylim()[1])
+    axis.set_yticks([tick for tick in axis.get_yticks() if 0 <= tick <= top])
+    axis.set_ylim(-0.13 * top, top)
     axis.axhline(0, color="#888888", lw=0.8)
     found = {s: collect.critical(rows) for s, rows in collect.curves(panel.rows).items()}
     found = {series: seeds for series, seeds in found.items() if seeds and series != "dense"}
