@@ -52,7 +52,7 @@ BROKEN = {
     ],
     "steps": [
         (LOOP, "nesterov=True", "nesterov=False"),
-        (LOOP, "parameter.grad = None", "pass"),
+        (LOOP, "optimizer.zero_grad()", "pass"),
         (LOOP, "weight_decay=recipe.weight_decay", "weight_decay=0"),
         (LOOP, "if drop <= epoch", "if drop < epoch"),
         ("prune/enforce.py", "weight.data.mul_(mask)", "pass"),
