@@ -165,6 +165,20 @@ def test_what_a_training_reports(tmp_path):
     assert all(row["seconds"] > 0 for row in rows)
 
 
+def test_an_update_is_the_same_in_any_memory_layout():
+    """Torch's fused step would take a gradient in another order than the weight's for its own."""
+    plain, mixed = nn.Conv2d(4, 8, 3), nn.Conv2d(4, 8, 3)
+    mixed.load_state_dict(plain.state_dict())
+    mixed.to(memory_format=torch.channels_last)
+    gradient = torch.randn(plain.weight.shape)
+    for model in (plain, mixed):
+        optimizer = loop.sgd(model, RECIPE)
+        for _ in range(3):
+            model.weight.grad = gradient.clone()
+            loop.update(optimizer)
+    assert torch.allclose(plain.weight, mixed.weight)
+
+
 def test_dropout_is_drawn_from_seed_and_epoch(tmp_path):
     """Another draw in each epoch and for each seed, the same one in each repetition."""
 
