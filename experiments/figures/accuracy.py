@@ -1,5 +1,6 @@
 """Figures 1 and 6: accuracy after training against compression, from the runs of sweeps."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from math import exp, log, log10
 from pathlib import Path
@@ -74,7 +75,8 @@ def axis_label(best: bool) -> str:
 
 
 def _caption(panels: list[collect.Panel], best: bool, name: str) -> str:
-    seeds = {len({row["seed"] for row in panel.rows}) for panel in panels}
+    points = [Counter((r["series"], r["compression"]) for r in panel.rows) for panel in panels]
+    seeds = {n for panel in points for n in panel.values()}
     counts = f" ({min(seeds)})" if len(seeds) == 1 else f" ({min(seeds)} to {max(seeds)})"
     overlaid = any(_published(panel, name, best) for panel in panels)
     thin = THIN.format(
