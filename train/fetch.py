@@ -148,7 +148,8 @@ def unpack(archive: Path, folder: Path) -> None:
 def _untar(archive: Path, folder: str) -> None:
     with tarfile.open(archive, "r:gz") as tar:
         _refuse_unsafe(archive, ((m.name, m.size, m.isreg() or m.isdir()) for m in tar))
-        tar.extractall(folder, filter="data")
+        # Debian 12's Python 3.11.2 has no filters: there, what is refused above must do.
+        tar.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
 
 
 def _unzip(archive: Path, folder: str) -> None:

@@ -43,17 +43,8 @@ def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         momentum=recipe.momentum,
         nesterov=True,
         weight_decay=recipe.weight_decay,
-        fused=_in_order(model) or None,  # None: torch chooses
+        foreach=True,  # the default on CUDA; the same numbers everywhere, with less ado
     )
-
-
-def _in_order(model: nn.Module) -> bool:
-    """Whether torch's fused step fits, one pass over the weights where others make five.
-
-    On the CPU it takes memory as it comes, and mixes entries up where weight, gradient and
-    momentum are laid out in different orders; without a word (torch 2.14).
-    """
-    return all(p.device.type == "cpu" and p.is_contiguous() for p in model.parameters())
 
 
 def begin_epoch(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: int) -> None:

@@ -52,9 +52,8 @@ def _compare(name: str, initial: nn.Module, masks: Masks, data: Task, recipe: Re
 def plain_loop(model: nn.Module, masks: Masks, data: Task, recipe: Recipe) -> list[float]:
     """What anybody would write: the mean loss of each epoch."""
     weights, losses = dict(model.named_parameters()), []
-    decay = recipe.weight_decay
     optimizer = torch.optim.SGD(
-        model.parameters(), recipe.lr, 0.9, weight_decay=decay, nesterov=True, fused=True
+        model.parameters(), recipe.lr, 0.9, weight_decay=recipe.weight_decay, nesterov=True
     )
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, recipe.lr_drops, recipe.drop_factor)
     for epoch in range(recipe.epochs):
