@@ -171,6 +171,12 @@ def test_grasp_is_also_cut_from_its_other_end(computed, monkeypatch):
     assert found["kept_reversed"]["16"] == kept != found["kept"]["16"]
 
 
+def test_scores_that_are_not_finite_are_refused_with_their_tensors():
+    scores = {"fine": torch.ones(3), "torn": torch.tensor([1.0, torch.nan])}
+    with pytest.raises(FloatingPointError, match=r"^scores of torn are not finite$"):
+        list(one_shot._kept(scores, reverse=False))
+
+
 def test_snip_and_grasp_take_a_substitute_where_the_data_set_is_missing(computed):
     found = cells.load(one_shot.path(computed, "snip"))
     assert found["images"] == "48 images of digits resized to 32 px"

@@ -49,17 +49,13 @@ def draw_all(results: Path, filters: Mapping[str, object], best: bool = False) -
     """
     panels = collect.panels(_usual(collect.runs(results)), filters)
     columns = min(len(panels), 4 if len(panels) > 6 else 3)
-    shape = -(-len(panels) // columns), columns
-    figure, axes = style.panels(*shape, (3.1, 2.5), _caption(panels, best, "figure6"))
+    figure, axes = style.grid(len(panels), columns, _caption(panels, best, "figure6"))
     for axis, panel in zip(axes, panels):
         _panel(axis, panel, best, "figure6")
-    for axis in axes[len(panels) :]:
-        axis.remove()
-    for axis in axes[: len(panels)]:
         style.labels(axis, "compression")
     for axis in axes[::columns]:
         style.labels(axis, y=axis_label(best))
-    style.legend_above(figure, axes[: len(panels)])
+    style.legend_above(figure, axes)
     rows = [row for panel in panels for row in panel.rows]
     return style.Drawing(figure, rows, list(_notes(panels, best, "figure6")))
 

@@ -22,10 +22,7 @@ CAPTION_B = (
 def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> style.Drawing:
     """Draw what the runs allow: accuracies of `imp` runs, and weights of runs that recorded them.
 
-    Args:
-        results: The folder of the runs.
-        filters: Fields of a run's configuration -> the values wanted.
-        best: Best accuracy over epochs and not the final one.
+    Arguments as of `accuracy.draw_one`.
 
     Raises:
         FileNotFoundError: If there are no runs.

@@ -99,6 +99,8 @@ def _kept(scores: Scores, reverse: bool) -> Iterator[tuple[str, list[int]]]:
 
     One scoring ranks the weights once for all, so each selection is made among the last.
     """
+    if bad := [name for name, S in scores.items() if not S.isfinite().all()]:
+        raise FloatingPointError(f"scores of {', '.join(bad)} are not finite")
     sizes = [S.numel() for S in scores.values()]
     flat = torch.cat([S.flatten() for S in scores.values()])  # of the survivors, tensor by tensor
     if reverse:

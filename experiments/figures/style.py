@@ -100,6 +100,14 @@ def panels(rows: int, columns: int, size: tuple[float, float], caption: str, **o
     return figure, list(axes.flat)
 
 
+def grid(count: int, columns: int, caption: str):
+    """As `panels`: so many axes, in rows of up to `columns`, of the size of an accuracy curve."""
+    figure, axes = panels(-(-count // columns), columns, (3.1, 2.5), caption)
+    for axis in axes[count:]:
+        axis.remove()
+    return figure, axes[:count]
+
+
 def _wrapped(text: str, width: float) -> list[str]:
     import textwrap
 

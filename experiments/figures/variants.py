@@ -31,10 +31,7 @@ class Small(NamedTuple):
 def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> style.Drawing:
     """One panel for each network and pruner of which there are variants.
 
-    Args:
-        results: The folder of the runs.
-        filters: Fields of a run's configuration -> the values wanted.
-        best: Best accuracy over epochs and not the final one.
+    Arguments as of `accuracy.draw_one`.
 
     Raises:
         FileNotFoundError: If there are no runs.
@@ -46,15 +43,13 @@ def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> st
     seeds = len({row["seed"] for row in rows})
     caption = CAPTION.format(names=networks, which=WHICH[best][1], seeds=seeds)
     columns = min(len(shown), COLUMNS)
-    figure, axes = style.panels(-(-len(shown) // columns), columns, (3.1, 2.5), caption)
+    figure, axes = style.grid(len(shown), columns, caption)
     names = sorted({variant for small in shown for variant in small.curves} - {AS_USUAL})
     for axis, small in zip(axes, shown):
         _panel(axis, small, names, best)
-    for axis in axes[len(shown) :]:
-        axis.remove()
-    for axis in axes[: len(shown) : columns]:
+    for axis in axes[::columns]:
         style.labels(axis, y=axis_label(best))
-    style.legend_above(figure, axes[: len(shown)])
+    style.legend_above(figure, axes)
     return style.Drawing(figure, rows, list(_notes(shown, best)))
 
 
