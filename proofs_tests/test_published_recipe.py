@@ -77,7 +77,7 @@ def test_equals_an_optimiser_that_lists_a_tensor_several_times():
     listed = [p for n, p in theirs.named_parameters() for _ in range(recipe.updates_of(n))]
     with pytest.warns(UserWarning, match="duplicate parameters"):
         old = torch.optim.SGD(listed, recipe.lr, 0.9, weight_decay=recipe.weight_decay,
-                              nesterov=True, foreach=False)  # fmt: skip
+                              nesterov=True, fused=True)  # fmt: skip
     for parameter in theirs.parameters():  # one for all listings, as torch 1.5 made it
         old.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     optimizer = sgd(ours, recipe)

@@ -43,8 +43,18 @@ def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         momentum=recipe.momentum,
         nesterov=True,
         weight_decay=recipe.weight_decay,
-        foreach=True,  # the default on CUDA; the same numbers everywhere, with less ado
+        fused=_fits_fused(model),
+        foreach=not _fits_fused(model),  # the default on CUDA
     )
+
+
+def _fits_fused(model: nn.Module) -> bool:
+    """Whether torch's fused step may be used: on a CPU, one pass where others make five.
+
+    It takes memory as it comes: where weight, gradient and momentum may lie in different orders
+    (channels_last), it would mix entries up without a word (torch 2.14).
+    """
+    return all(p.device.type == "cpu" and p.is_contiguous() for p in model.parameters())
 
 
 def begin_epoch(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: int) -> None:
