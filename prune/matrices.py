@@ -52,10 +52,15 @@ def cut_down(matrix: Matrix) -> Matrix:
     rows, columns = (alive.amax(dim).nonzero().squeeze(1) for dim in (1, 0))
     if len(rows) * len(columns) > LOOK * alive.numel():
         return replace(matrix, looked=matrix.kept)
+    place = (rows[:, None] * alive.shape[1] + columns).view(-1)
+
+    def living(x: Tensor) -> Tensor:  # x[rows[:, None], columns], in half the time
+        return x.view(-1).index_select(0, place).view(len(rows), len(columns))
+
     return Matrix(
         matrix.shape,
-        matrix.theta[rows[:, None], columns],
-        matrix.mask[rows[:, None], columns],
+        living(matrix.theta),
+        living(matrix.mask),
         kept=matrix.kept,
         looked=matrix.kept,
         rows=rows if matrix.rows is None else matrix.rows[rows],

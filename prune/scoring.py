@@ -25,8 +25,8 @@ class Probe:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the first prunable weight is."""
-    return next(iter(prunable(model).values())).device
+    """Where the first parameter is, and so the input belongs."""
+    return next(model.parameters()).device
 
 
 @contextmanager
