@@ -236,6 +236,21 @@ def inspect_command(directory: Path) -> None:
     click.echo(reports.inspection(*inspect(directory)))
 
 
+@main.command("export")
+@click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
+@options("device")
+def export_command(directory: Path, device: str | None) -> None:
+    """A physically smaller network, without the channels that nothing reads, and its speed.
+
+    Writes compact.pt2 beside the run's files: `torch.export.load(path).module()` runs it.
+    """
+    from experiments import reports
+    from experiments.export import export
+    from experiments.limits import device_named
+
+    click.echo(reports.export(export(directory, _usage(device_named, device or "auto"))))
+
+
 @main.command()
 @options(*NETWORK)
 def diagnose(**given) -> None:

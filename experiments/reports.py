@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
+from statistics import median
 
+from experiments.export import Export
 from experiments.inspection import certificate
 
 
@@ -71,6 +73,21 @@ def inspection(result: Mapping, layers: list[dict[str, str]]) -> str:
         certificate(result),
     ]
     return "\n".join(lines)
+
+
+def export(made: Export) -> str:
+    """The masked network beside the compact one; the last line is `compact: PATH`."""
+    lines = [f"{'':28}{'masked':>14}{'compact':>14}{'ratio':>8}"]
+    counts = {"parameters": made.parameters, "FLOPs of one image": made.flops}
+    for name, (before, after) in counts.items():
+        lines.append(f"{name:28}{before:14,}{after:14,}{after / before:8.2f}")
+    for batch, rounds in made.seconds.items():
+        before, after = (1e3 * median(column) for column in zip(*rounds))
+        ratios = sorted(b / a for a, b in rounds)
+        line = f"{f'ms for a batch of {batch}':28}{before:14.3g}{after:14.3g}{median(ratios):8.2f}"
+        lines.append(f"{line}  ({ratios[0]:.2f} - {ratios[-1]:.2f} in {len(ratios)} rounds)")
+    lines.append(f"outputs are equal to {made.difference:.0e} of the largest, in float64")
+    return "\n".join([*lines, f"compact: {made.path}"])
 
 
 def losses(rows: Mapping[str, Mapping[int, float]], epochs: list[int]) -> str:

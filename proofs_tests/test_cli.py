@@ -161,6 +161,10 @@ LINES = {
     "run --comp 10": 2,
     "inspect": 2,
     "inspect a b": 2,
+    "export": 2,
+    "export a b": 2,
+    "export nowhere": 1,
+    "export nowhere --device tpu": 2,
     "data": 2,
     "data fly": 2,
     "data fetch": 2,
@@ -399,6 +403,23 @@ def test_inspect_finds_masks_that_are_not_those_of_the_result(tmp_path, finished
     assert says(
         call("inspect", str(tmp_path)), 1, "density of the masks is not that of result.json"
     )
+
+
+# ---- export ---------------------------------------------------------------------------------
+
+
+def test_export_compares_the_two_networks(tmp_path, finished):
+    for file, whole in raw(finished).items():
+        (tmp_path / file).write_bytes(whole)
+    result = call("export", str(tmp_path), "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    head, *lines, difference, path = result.stdout.splitlines()
+    assert head.split() == ["masked", "compact", "ratio"]
+    assert [line[:28].strip() for line in lines] == [
+        *("parameters", "FLOPs of one image", "ms for a batch of 1", "ms for a batch of 128")
+    ]
+    assert lines[0][28:].split()[0] == "50,610" and difference.startswith("outputs are equal to ")
+    assert path == f"compact: {tmp_path / 'compact.pt2'}" and (tmp_path / "compact.pt2").exists()
 
 
 # ---- data -----------------------------------------------------------------------------------

@@ -45,6 +45,15 @@ def apply(model: nn.Module, masks: Masks) -> None:
             _zero_pruned(layer)
 
 
+def release(model: nn.Module) -> nn.Module:
+    """Zero the pruned weights once more, then let go of the masks; the same model."""
+    for layer in model.modules():
+        if layer._buffers.get(MASK) is not None:
+            _zero_pruned(layer)
+            layer._buffers[MASK] = None
+    return model
+
+
 def _layers_with(model: nn.Module, weight: nn.Parameter) -> list[nn.Module]:
     """All layers that share the weight."""
     return [layer for layer in model.modules() if layer._parameters.get("weight") is weight]

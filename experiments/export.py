@@ -1,0 +1,118 @@
+"""A physically smaller network from a finished run, and how much faster it is on this machine."""
+
+import copy
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from experiments import results
+from experiments.config import RunConfig, restore
+from experiments.inputs import initial_model, probe_shape
+from experiments.inspection import inspect
+from prune import apply, load_masks
+from prune.compact import compact
+from prune.enforce import release
+from train import checkpoint
+
+COMPACT = "compact.pt2"
+BATCHES = (1, 128)
+ROUNDS = 9
+TOLERANCE = 1e-9  # of the largest output, in float64
+Pair = tuple[float, float]  # of the masked network, of the compact one
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was saved, and how the two networks compare."""
+
+    path: Path
+    parameters: Pair
+    flops: Pair  # of one image, multiplications and additions
+    seconds: dict[int, list[Pair]]  # batch size -> rounds, in which both took turns
+    difference: float  # of the outputs, as part of the largest, in float64
+
+
+def export(directory: Path, device: str) -> Export:
+    """Leave out the channels that a run's network does not need, save it, and time it.
+
+    The file is a torch.export program for batches of any size:
+    `torch.export.load(path).module()` runs it without this project.
+
+    Args:
+        directory: Of a finished run; untrained if it has no epochs.
+        device: Where the network is timed and will run.
+
+    Raises:
+        FileNotFoundError: If a file of the run is missing.
+        ValueError: If a file is damaged or the network cannot be traced.
+    """
+    result, _ = inspect(directory)
+    config = replace(restore(result["config"]), device=device)
+    masked = release(_network(directory, config)).eval()
+    images = torch.randn(max(BATCHES), *probe_shape(config), device=device)
+    small = compact(masked, images[:2])
+    difference = _difference(masked, small, images[:4])
+    if not difference <= TOLERANCE:
+        raise RuntimeError(f"the smaller network's outputs are off by {difference:.1e}")
+    _save(small, images[:2], directory / COMPACT)
+    both = (masked, small)
+    return Export(
+        directory / COMPACT,
+        tuple(sum(p.numel() for p in net.parameters()) for net in both),
+        tuple(_flops(net, images[:1]) for net in both),
+        {n: _turns(both, images[:n]) for n in BATCHES},
+        difference,
+    )
+
+
+def _network(directory: Path, config: RunConfig) -> nn.Module:
+    """As the run left it: its weights, pruned."""
+    model = initial_model(config)
+    if config.epochs:
+        state = checkpoint.load(directory / results.CHECKPOINT, torch.device("cpu"))
+        if state is None:
+            raise FileNotFoundError(f"{directory / results.CHECKPOINT} with the weights is gone")
+        model.load_state_dict(state["model"])
+    apply(model, load_masks(directory / results.MASKS, model))
+    return model
+
+
+@torch.no_grad()
+def _difference(masked: nn.Module, small: nn.Module, images: Tensor) -> float:
+    a, b = (copy.deepcopy(net).double()(images.double()) for net in (masked, small))
+    return ((a - b).abs().max() / a.abs().max().clamp(min=1e-300)).item()
+
+
+def _save(net: nn.Module, images: Tensor, path: Path) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(f"part-{path.name}")
+    batch = torch.export.Dim("batch")
+    torch.export.save(torch.export.export(net, (images,), dynamic_shapes=({0: batch},)), partial)
+    os.replace(partial, path)
+
+
+def _flops(net: nn.Module, images: Tensor) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(images)
+    return counter.get_total_flops()
+
+
+@torch.no_grad()
+def _turns(nets: tuple[nn.Module, nn.Module], images: Tensor) -> list[Pair]:
+    """Seconds of a forward pass, in turns, so that other work on the machine disturbs both."""
+    _seconds(nets[1], images, 1)
+    passes = 1 + int(0.02 / min(_seconds(nets[0], images, 1) for _ in range(3)))  # some 20 ms
+    return [tuple(_seconds(net, images, passes) for net in nets) for _ in range(ROUNDS)]
+
+
+def _seconds(net: nn.Module, images: Tensor, passes: int) -> float:
+    start = time.perf_counter()
+    for _ in range(passes):
+        out = net(images)
+    out.sum().item()  # waits for the device
+    return (time.perf_counter() - start) / passes
