@@ -1,15 +1,15 @@
-"""The command line: options become a RunConfig; this is the only file that prints.
+"""The command line: options become a RunConfig, and its function of experiments/ is called.
 
 torch is imported by the commands that need it, so that `--help` is quick.
 """
 
-import contextlib
 import os
 import sys
 from pathlib import Path
 
 import click
 
+from experiments.console import Sentences, configured, progress, sentence, show_result, usage
 from experiments.options import (
     DATASET_HELP,
     MODEL_HELP,
@@ -25,76 +25,6 @@ from experiments.options import (
     options,
     part_of,
 )
-
-FIRST_RANK = os.environ.get("RANK", "0") == "0" or "TORCHELASTIC_RUN_ID" not in os.environ
-
-
-class Sentences(click.Group):
-    """Every failure becomes one sentence on stderr, also click's own; SYNFLOW_DEBUG shows all.
-
-    Under torchrun one rank says it: the first, or the first to fail if the others run on.
-    """
-
-    def main(self, *args, **extra):
-        try:
-            sys.exit(super().main(*args, **extra | {"standalone_mode": False}))
-        except click.ClickException as error:
-            text, code = error.format_message(), error.exit_code
-        except click.Abort:
-            text, code = "interrupted; the same command goes on", 1
-        except Exception as error:
-            if os.environ.get("SYNFLOW_DEBUG"):
-                raise
-            text, code = _sentence(error), 1
-        is_help = "\n" in text  # of a group that was given no command
-        if _tells():
-            click.echo(text if is_help else f"Error: {text}", err=True)
-        sys.exit(code)
-
-
-def _tells() -> bool:
-    """Whether this process says what went wrong, and no other rank does."""
-    ranks = sys.modules.get("train.ranks")
-    return ranks.tells() if ranks else FIRST_RANK
-
-
-def _sentence(error: Exception) -> str:
-    """What our own errors say; the system's and torch's need their subject or kind beside it."""
-    text = " ".join(str(error).split())
-    if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename else text
-    if isinstance(error, ValueError | FloatingPointError):
-        return text
-    return f"{type(error).__name__}: {text}"
-
-
-class Bar:
-    """Progress on stderr: a bar with an estimate on a terminal, and a line for each epoch."""
-
-    def __init__(self):
-        self.bar = None
-
-    def begin(self, label: str, length: int | None) -> None:
-        self.close()
-        self.bar = click.progressbar(length=length or 0, label=label, file=sys.stderr)
-        self.bar.render_progress()
-
-    def tick(self, count: int = 1) -> None:
-        self.bar.update(count)
-
-    def note(self, text: str) -> None:
-        click.echo(("\r\033[K" if sys.stderr.isatty() else "") + text, err=True)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.render_finish()
-
-
-def _bar():
-    """Progress is shown by the first rank."""
-    from experiments.progress import Silent
-
-    return Bar() if FIRST_RANK else Silent()
 
 
 @click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"]})
@@ -116,10 +46,10 @@ def run(**given) -> None:
     """
     from experiments.run import run as run_experiment
 
-    config = _config(given)
-    with contextlib.closing(_bar()) as bar:
+    config = configured(given)
+    with progress() as bar:
         path = run_experiment(config, bar)
-    _show_result(path)
+    show_result(path)
 
 
 @main.command()
@@ -144,17 +74,17 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
     from experiments import grid, presets, reports
     from experiments import sweep as sweeps
 
-    given["lr_drops"] = _usage(epochs_of, given["lr_drops"])
+    given["lr_drops"] = usage(epochs_of, given["lr_drops"])
     names = given.pop("preset")
-    configs = _usage(presets.preset, names, given) if names else _usage(grid.of_lists, given)
+    configs = usage(presets.preset, names, given) if names else usage(grid.of_lists, given)
     if shard:
-        configs = _usage(lambda: grid.shard(configs, *part_of(shard)))
+        configs = usage(lambda: grid.shard(configs, *part_of(shard)))
     if jobs < 1:
         raise click.UsageError(f"--jobs must be at least 1, not {jobs}")
     if dry_run:
         click.echo(reports.plan(sweeps.plan(configs, jobs), jobs))
         return
-    with contextlib.closing(_bar()) as bar:
+    with progress() as bar:
         outcomes = sweeps.sweep(configs, jobs, bar)
     click.echo(reports.summary(sweeps.summary(configs)))
     undone = [outcome for outcome in outcomes if outcome.state != "finished"]
@@ -174,10 +104,10 @@ def imp(**given) -> None:
     """
     from experiments.imp import imp as run_cycles
 
-    config = _config(given)
-    with contextlib.closing(_bar()) as bar:
+    config = configured(given)
+    with progress() as bar:
         path = run_cycles(config, bar)
-    _show_result(path)
+    show_result(path)
 
 
 @main.command()
@@ -193,7 +123,7 @@ def selfcheck(ctx: click.Context, device: str, published: bool, data_dir, result
     """
     from experiments.limits import device_named
 
-    device = _usage(device_named, device or "auto")
+    device = usage(device_named, device or "auto")
     sources = map(ctx.get_parameter_source, ("data_dir", "results"))
     if not published and any(source.name != "DEFAULT" for source in sources):
         raise click.UsageError("--data-dir and --results are for selfcheck --published")
@@ -221,7 +151,7 @@ def _show_published(device: str, data_dir: str, results: str) -> None:
     from experiments import reports
     from experiments.selfcheck import PUBLISHED_LOSS, published
 
-    with contextlib.closing(_bar()) as bar:
+    with progress() as bar:
         losses = published(device, data_dir, results, bar)
     click.echo(reports.losses({**losses, "as published": PUBLISHED_LOSS}, [*PUBLISHED_LOSS]))
 
@@ -248,7 +178,7 @@ def export_command(directory: Path, device: str | None) -> None:
     from experiments.export import export
     from experiments.limits import device_named
 
-    click.echo(reports.export(export(directory, _usage(device_named, device or "auto"))))
+    click.echo(reports.export(export(directory, usage(device_named, device or "auto"))))
 
 
 @main.command()
@@ -261,7 +191,7 @@ def diagnose(**given) -> None:
     from experiments.diagnosis import diagnose as diagnose_network
     from experiments.diagnosis import report
 
-    config = _config(given)
+    config = configured(given)
     click.echo(report(config, diagnose_network(config)))
 
 
@@ -280,8 +210,8 @@ def figure(number: str, results: str, **given) -> None:
     """
     from experiments.figures import catalogue
 
-    draw = _usage(catalogue.figure, number, results, given)
-    with contextlib.closing(_bar()) as bar:
+    draw = usage(catalogue.figure, number, results, given)
+    with progress() as bar:
         path, notes = draw(bar)
     for note in notes:
         click.echo(note)
@@ -314,7 +244,7 @@ def _dataset(ctx: click.Context, parameter: click.Parameter, name: str) -> str:
     try:
         return known(name).name
     except ValueError as error:
-        raise click.UsageError(_sentence(error)) from None
+        raise click.UsageError(sentence(error)) from None
 
 
 @data.command("fetch")
@@ -325,7 +255,7 @@ def data_fetch(name: str, data_dir: str) -> None:
     from experiments.progress import counter
     from train.fetch import fetch
 
-    with contextlib.closing(Bar()) as bar:
+    with progress() as bar:
         text = fetch(name, Path(data_dir), counter(bar, f"fetching {name}"))
     click.echo(text)
 
@@ -338,32 +268,9 @@ def data_verify(name: str, data_dir: str) -> None:
     from experiments.progress import counter
     from train.fetch import verify
 
-    with contextlib.closing(Bar()) as bar:
+    with progress() as bar:
         text = verify(name, Path(data_dir), counter(bar, "reading images"))
     click.echo(text)
-
-
-def _show_result(path: Path) -> None:
-    from experiments import reports
-    from experiments.results import read_result
-
-    if FIRST_RANK:
-        click.echo(reports.outcome(read_result(path), path))
-
-
-def _config(given: dict):
-    """The run's configuration."""
-    from experiments.config import resolve
-
-    return _usage(lambda: resolve(given | {"lr_drops": epochs_of(given.get("lr_drops"))}))
-
-
-def _usage(make, *arguments):
-    """What `make` makes of options; what is wrong with them is a usage error (exit code 2)."""
-    try:
-        return make(*arguments)
-    except ValueError as error:
-        raise click.UsageError(_sentence(error)) from None
 
 
 if __name__ == "__main__":
