@@ -9,7 +9,17 @@ from pathlib import Path
 
 import click
 
-from experiments.console import Sentences, configured, progress, sentence, show_result, usage
+from experiments.console import (
+    Sentences,
+    all_pass,
+    chosen_device,
+    configured,
+    dataset_named,
+    progress,
+    show_published,
+    show_result,
+    usage,
+)
 from experiments.options import (
     DATASET_HELP,
     MODEL_HELP,
@@ -121,39 +131,14 @@ def selfcheck(ctx: click.Context, device: str, published: bool, data_dir, result
     With --published: VGG-16 on CIFAR-100, dense, for 20 epochs with either recipe, beside the
     published losses. That takes minutes on a GPU and days on a CPU.
     """
-    from experiments.limits import device_named
-
-    device = usage(device_named, device or "auto")
+    device = chosen_device(device)
     sources = map(ctx.get_parameter_source, ("data_dir", "results"))
     if not published and any(source.name != "DEFAULT" for source in sources):
         raise click.UsageError("--data-dir and --results are for selfcheck --published")
     if published:
-        _show_published(device, data_dir, results)
-    elif not _all_pass(device):
+        show_published(device, data_dir, results)
+    elif not all_pass(device):
         ctx.exit(1)
-
-
-def _all_pass(device: str) -> bool:
-    """Make the checks and print a report to paste."""
-    from experiments.selfcheck import machine, selfcheck
-
-    click.echo(f"selfcheck on {machine(device)}\n")
-    verdicts = []
-    for name, verdict, seconds, detail in selfcheck(device):
-        click.echo(f"{verdict}  {name:14} {seconds:6.1f} s  {detail}")
-        verdicts.append(verdict)
-    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in ("PASS", "FAIL", "SKIP"))
-    click.echo(f"\n{counts}")
-    return "FAIL" not in verdicts
-
-
-def _show_published(device: str, data_dir: str, results: str) -> None:
-    from experiments import reports
-    from experiments.selfcheck import PUBLISHED_LOSS, published
-
-    with progress() as bar:
-        losses = published(device, data_dir, results, bar)
-    click.echo(reports.losses({**losses, "as published": PUBLISHED_LOSS}, [*PUBLISHED_LOSS]))
 
 
 @main.command("inspect")
@@ -176,9 +161,8 @@ def export_command(directory: Path, device: str | None) -> None:
     """
     from experiments import reports
     from experiments.export import export
-    from experiments.limits import device_named
 
-    click.echo(reports.export(export(directory, usage(device_named, device or "auto"))))
+    click.echo(reports.export(export(directory, chosen_device(device))))
 
 
 @main.command()
@@ -213,9 +197,7 @@ def figure(number: str, results: str, **given) -> None:
     draw = usage(catalogue.figure, number, results, given)
     with progress() as bar:
         path, notes = draw(bar)
-    for note in notes:
-        click.echo(note)
-    click.echo(f"figure: {path}")
+    click.echo("\n".join([*notes, f"figure: {path}"]))
 
 
 @main.group()
@@ -238,17 +220,8 @@ def data_list(data_dir: str) -> None:
         click.echo(reports.dataset(name, dataset, where))
 
 
-def _dataset(ctx: click.Context, parameter: click.Parameter, name: str) -> str:
-    from train.data import known
-
-    try:
-        return known(name).name
-    except ValueError as error:
-        raise click.UsageError(sentence(error)) from None
-
-
 @data.command("fetch")
-@click.argument("name", callback=_dataset)
+@click.argument("name", callback=dataset_named)
 @options("data-dir")
 def data_fetch(name: str, data_dir: str) -> None:
     """Download NAME, check its check sum, unpack it."""
@@ -261,7 +234,7 @@ def data_fetch(name: str, data_dir: str) -> None:
 
 
 @data.command("verify")
-@click.argument("name", callback=_dataset)
+@click.argument("name", callback=dataset_named)
 @options("data-dir")
 def data_verify(name: str, data_dir: str) -> None:
     """Load all of NAME and check counts, shapes and labels."""

@@ -91,11 +91,42 @@ def show_result(path: Path) -> None:
         click.echo(reports.outcome(read_result(path), path))
 
 
+def all_pass(device: str) -> bool:
+    """Make the checks and print a report to paste."""
+    from experiments.selfcheck import machine, selfcheck
+
+    click.echo(f"selfcheck on {machine(device)}\n")
+    verdicts = []
+    for name, verdict, seconds, detail in selfcheck(device):
+        click.echo(f"{verdict}  {name:14} {seconds:6.1f} s  {detail}")
+        verdicts.append(verdict)
+    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in ("PASS", "FAIL", "SKIP"))
+    click.echo(f"\n{counts}")
+    return "FAIL" not in verdicts
+
+
+def show_published(device: str, data_dir: str, results: str) -> None:
+    """Losses of either recipe beside the published ones."""
+    from experiments import reports
+    from experiments.selfcheck import PUBLISHED_LOSS, published
+
+    with progress() as bar:
+        losses = published(device, data_dir, results, bar)
+    click.echo(reports.losses({**losses, "as published": PUBLISHED_LOSS}, [*PUBLISHED_LOSS]))
+
+
 def configured(given: dict):
     """The run's configuration."""
     from experiments.config import resolve
 
     return usage(lambda: resolve(given | {"lr_drops": epochs_of(given.get("lr_drops"))}))
+
+
+def chosen_device(name: str | None) -> str:
+    """The device that an option names; by default what is there."""
+    from experiments.limits import device_named
+
+    return usage(device_named, name or "auto")
 
 
 def usage(make, *arguments):
@@ -104,3 +135,10 @@ def usage(make, *arguments):
         return make(*arguments)
     except ValueError as error:
         raise click.UsageError(sentence(error)) from None
+
+
+def dataset_named(ctx: click.Context, parameter: click.Parameter, name: str) -> str:
+    """The name, if there is such a data set."""
+    from train.data import known
+
+    return usage(known, name).name

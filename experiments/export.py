@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from experiments import results
 from experiments.config import RunConfig, restore
+from experiments.cost import flops_of
 from experiments.inputs import initial_model, probe_shape
 from experiments.inspection import inspect
 from prune import apply, load_masks
@@ -53,18 +53,18 @@ def export(directory: Path, device: str) -> Export:
     """
     result, _ = inspect(directory)
     config = replace(restore(result["config"]), device=device)
-    masked = release(_network(directory, config)).eval()
+    whole = _network(directory, config)
     images = torch.randn(max(BATCHES), *probe_shape(config), device=device)
-    small = compact(masked, images[:2])
-    difference = _difference(masked, small, images[:4])
+    small = compact(whole, images[:2])
+    difference = _difference(whole, small, images[:4])
     if not difference <= TOLERANCE:
         raise RuntimeError(f"the smaller network's outputs are off by {difference:.1e}")
     _save(small, images[:2], directory / COMPACT)
-    both = (masked, small)
+    both = (whole, small)
     return Export(
         directory / COMPACT,
         tuple(sum(p.numel() for p in net.parameters()) for net in both),
-        tuple(_flops(net, images[:1]) for net in both),
+        tuple(flops_of(net, images[:1]) for net in both),
         {n: _turns(both, images[:n]) for n in BATCHES},
         difference,
     )
@@ -79,12 +79,12 @@ def _network(directory: Path, config: RunConfig) -> nn.Module:
             raise FileNotFoundError(f"{directory / results.CHECKPOINT} with the weights is gone")
         model.load_state_dict(state["model"])
     apply(model, load_masks(directory / results.MASKS, model))
-    return model
+    return release(model).eval()
 
 
 @torch.no_grad()
-def _difference(masked: nn.Module, small: nn.Module, images: Tensor) -> float:
-    a, b = (copy.deepcopy(net).double()(images.double()) for net in (masked, small))
+def _difference(whole: nn.Module, small: nn.Module, images: Tensor) -> float:
+    a, b = (copy.deepcopy(net).double()(images.double()) for net in (whole, small))
     return ((a - b).abs().max() / a.abs().max().clamp(min=1e-300)).item()
 
 
@@ -94,12 +94,6 @@ def _save(net: nn.Module, images: Tensor, path: Path) -> None:
     batch = torch.export.Dim("batch")
     torch.export.save(torch.export.export(net, (images,), dynamic_shapes=({0: batch},)), partial)
     os.replace(partial, path)
-
-
-def _flops(net: nn.Module, images: Tensor) -> int:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(images)
-    return counter.get_total_flops()
 
 
 @torch.no_grad()

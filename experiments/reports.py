@@ -4,9 +4,12 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
-from experiments.export import Export
 from experiments.inspection import certificate
+
+if TYPE_CHECKING:
+    from experiments.export import Export
 
 
 def outcome(result: Mapping, path: Path) -> str:
@@ -75,7 +78,7 @@ def inspection(result: Mapping, layers: list[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def export(made: Export) -> str:
+def export(made: "Export") -> str:
     """The masked network beside the compact one; the last line is `compact: PATH`."""
     lines = [f"{'':28}{'masked':>14}{'compact':>14}{'ratio':>8}"]
     counts = {"parameters": made.parameters, "FLOPs of one image": made.flops}

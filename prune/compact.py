@@ -15,13 +15,13 @@ from torch.nn import functional as F
 
 from prune.enforce import release
 
-LAYERS = nn.Conv2d | nn.Linear
-NORMS = nn.BatchNorm1d | nn.BatchNorm2d
+LAYERS = (nn.Conv2d, nn.Linear)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 # What treats each channel by itself, so that its output has the channels of its input.
 MODULES = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Sigmoid, nn.Tanh),
     *(nn.Identity, nn.Dropout, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten),
-    *(nn.BatchNorm1d, nn.BatchNorm2d),
+    *NORMS,
 )
 FUNCTIONS = {
     *(torch.relu, F.relu, F.relu6, F.leaky_relu, F.gelu, F.silu, F.dropout, F.max_pool2d),
@@ -82,10 +82,6 @@ def _traced(model: nn.Module, example: Tensor) -> list[fx.Node]:
     return list(graph.graph.nodes)
 
 
-def _is_a(kinds: type, model: nn.Module, node: fx.Node) -> bool:
-    return node.op == "call_module" and isinstance(model.get_submodule(node.target), kinds)
-
-
 def _channels(model: nn.Module, nodes: list[fx.Node]) -> dict[fx.Node, Channels]:
     """Those of each tensor; what no rule is for keeps all that it reads and all that it returns."""
     channels: dict[fx.Node, Channels] = {}
@@ -93,7 +89,7 @@ def _channels(model: nn.Module, nodes: list[fx.Node]) -> dict[fx.Node, Channels]
     for node in nodes:
         inputs = node.all_input_nodes
         if node not in shared and _is_plain_layer(model, node):
-            channels[node] = Channels(_shape(node)[1])
+            channels[node] = Channels(_width(node))
         elif node not in shared and _goes_by_channel(model, node):
             channels[node] = channels[inputs[0]]
         elif node.target in ADDS and _are_alike(channels, inputs):
@@ -103,7 +99,7 @@ def _channels(model: nn.Module, nodes: list[fx.Node]) -> dict[fx.Node, Channels]
         else:
             for source in inputs:
                 channels[source].live[:] = True
-            channels[node] = Channels((*_shape(node), 0, 0)[1], live=True)
+            channels[node] = Channels(_width(node), live=True)
     return channels
 
 
@@ -124,11 +120,9 @@ def _is_plain_layer(model: nn.Module, node: fx.Node) -> bool:
     if not _is_a(LAYERS, model, node):
         return False
     layer, dimensions = model.get_submodule(node.target), len(_shape(node))
-    return dimensions == (2 if isinstance(layer, nn.Linear) else 4) and not _groups(layer)
-
-
-def _groups(layer: nn.Module) -> bool:
-    return getattr(layer, "groups", 1) > 1
+    if isinstance(layer, nn.Linear):
+        return dimensions == 2
+    return dimensions == 4 and layer.groups == 1
 
 
 def _goes_by_channel(model: nn.Module, node: fx.Node) -> bool:
@@ -139,13 +133,18 @@ def _goes_by_channel(model: nn.Module, node: fx.Node) -> bool:
     return _shape(node)[:1] == _shape(node.all_input_nodes[0])[:1]  # the batch is left alone
 
 
-def _is_a(kinds: type | tuple[type, ...], model: nn.Module, node: fx.Node) -> bool:
+def _is_a(kinds: tuple[type, ...], model: nn.Module, node: fx.Node) -> bool:
     return node.op == "call_module" and isinstance(model.get_submodule(node.target), kinds)
 
 
 def _shape(node: fx.Node) -> tuple[int, ...]:
     """() where it returns no tensor."""
     return tuple(getattr(node.meta.get("tensor_meta"), "shape", ()))
+
+
+def _width(node: fx.Node) -> int:
+    """How many channels it returns; 0 where it has no such dimension."""
+    return (*_shape(node), 0, 0)[1]
 
 
 def _are_alike(channels: dict[fx.Node, Channels], added: list[fx.Node]) -> bool:

@@ -54,13 +54,13 @@ def cut_down(matrix: Matrix) -> Matrix:
         return replace(matrix, looked=matrix.kept)
     place = (rows[:, None] * alive.shape[1] + columns).view(-1)
 
-    def living(x: Tensor) -> Tensor:  # x[rows[:, None], columns], in half the time
+    def cut(x: Tensor) -> Tensor:  # x[rows[:, None], columns], in half the time
         return x.view(-1).index_select(0, place).view(len(rows), len(columns))
 
     return Matrix(
         matrix.shape,
-        living(matrix.theta),
-        living(matrix.mask),
+        cut(matrix.theta),
+        cut(matrix.mask),
         kept=matrix.kept,
         looked=matrix.kept,
         rows=rows if matrix.rows is None else matrix.rows[rows],

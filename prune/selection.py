@@ -121,10 +121,10 @@ def _sweep(scored: Mapping[str, Scored], low: float | Tensor, high: float | Tens
     for scores, mask in _portions(scored):
         if not isfinite(scores.sum().item()):
             _refuse_infinite(scored)
-        place = places((scores <= high).logical_and_(mask))
+        place = positions((scores <= high).logical_and_(mask))
         found = scores.index_select(0, place)
         place = place.add_(start).to(narrow)
-        first, then = places(found < low), places(found >= low)
+        first, then = positions(found < low), positions(found >= low)
         below.append(place.index_select(0, first))
         total += _sum(found.index_select(0, first))
         between.append(place.index_select(0, then))
@@ -133,7 +133,7 @@ def _sweep(scored: Mapping[str, Scored], low: float | Tensor, high: float | Tens
     return Sweep(total, *map(torch.cat, (below, ranked, between)))
 
 
-def places(chosen: Tensor) -> Tensor:
+def positions(chosen: Tensor) -> Tensor:
     """Where a mask (n,) is True, ascending; on a CPU by NumPy, up to ten times as fast as torch."""
     if chosen.device.type == "cpu":
         return torch.from_numpy(np.flatnonzero(chosen.numpy()))

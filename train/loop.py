@@ -34,6 +34,7 @@ def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
 
     One group for each number of updates that a step makes; with the recipe of the paper, one.
     """
+    fused = _fits_fused(model)
     groups: dict[int, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         groups.setdefault(recipe.updates_of(name), []).append(parameter)
@@ -43,8 +44,8 @@ def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         momentum=recipe.momentum,
         nesterov=True,
         weight_decay=recipe.weight_decay,
-        fused=_fits_fused(model),
-        foreach=not _fits_fused(model),  # the default on CUDA
+        fused=fused,
+        foreach=not fused,  # the default on CUDA
     )
 
 
