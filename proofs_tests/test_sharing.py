@@ -72,7 +72,7 @@ def test_pruners_that_keep_the_same_weights_share(tmp_path, trained):
 
 @pytest.mark.parametrize(
     "other",
-    [{"seed": 1}, {"epochs": 2}, {"lr": 0.01}, {"train_images": 500}, {"precision": "bfloat16"}],
+    [{"seed": 1}, {"epochs": 3}, {"lr": 0.01}, {"train_images": 500}, {"precision": "bfloat16"}],
 )
 def test_what_trains_otherwise_is_not_shared(tmp_path, other):
     config = configured(tmp_path)
