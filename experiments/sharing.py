@@ -34,12 +34,11 @@ def take(path: Path, ours: Path) -> bool:
 
     Nothing is taken where `ours` exists, nor what no run has any more or is damaged.
     """
-    with suppress(OSError):  # there is none, or the file system has no links
+    with suppress(OSError):  # none is there, `ours` is, or the file system has no links
         if path.stat().st_nlink == 1 or not _whole(path):
             path.unlink()
-        elif not ours.exists():
-            os.link(path, ours)
-            return True
+        os.link(path, ours)
+        return True
     return False
 
 
