@@ -16,7 +16,7 @@ from experiments.inputs import REINIT, SHUFFLE, images, initial_model, probe, pr
 from experiments.limits import DTYPES
 from experiments.measure import fingerprint, layer_rows, pruning_facts, step_row, weight_rows
 from experiments.progress import Progress, Silent
-from experiments.sharing import give, shared, take
+from experiments.sharing import TRAINED, beginning, take
 from prune import SCORES, Step, apply, load_masks, prune, save_masks
 from prune.ablation import inverted, shuffled
 from prune.masks import Masks
@@ -173,12 +173,13 @@ def fit(
 
     steps = -(-len(data.train.labels) // config.batch_size)
     progress.begin("training", config.epochs * steps)
-    checkpoint, of_all = directory / results.CHECKPOINT, shared(config, model)
-    if rank() == 0 and not config.record_weights and take(of_all, checkpoint):
-        progress.note("an earlier run did the same training; it is not repeated")
+    checkpoint, begun = directory / results.CHECKPOINT, beginning(config, model)
+    if rank() == 0 and not config.record_weights and not checkpoint.exists():
+        if take(begun, directory, Path(config.results)):
+            progress.note("another run did the same training; it is not repeated")
     history = train(net, data, config.training, config.seed, checkpoint, report, progress.tick)
     if rank() == 0:
-        give(checkpoint, of_all)
+        results.write_text(directory / TRAINED, begun)
     best = max(history, key=lambda row: row["top1"])  # the earliest, if several
     return {
         "untrained": untrained,

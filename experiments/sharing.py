@@ -1,8 +1,8 @@
 """Equal trainings are done once: runs of one results folder share the checkpoint of a whole one.
 
 Runs of iterative magnitude pruning begin alike, the first cycle with the dense network; two
-pruners may keep the same weights. What is shared is a second name (a hard link) of the same
-file, which takes no space, and is given up with the last run that has it.
+pruners may keep the same weights. A finished training leaves beside its checkpoint how it began;
+to share it is to link to the checkpoint, which takes no space.
 """
 
 import os
@@ -13,44 +13,34 @@ import torch
 from torch import nn
 
 from experiments.config import RunConfig
+from experiments.results import CHECKPOINT
 from train import checkpoint
 
-FOLDER = ".trainings"  # among the results
+TRAINED = ".trained"
 PRUNING = (  # what it comes to is in the network that is trained
     *("pruner", "compression", "steps", "schedule", "scope", "score_dtype", "ablate", "init"),
     *("cycles", "rewind"),
 )
 
 
-def shared(config: RunConfig, model: nn.Module) -> Path:
-    """The file of all trainings that begin with this state of the model and go on like this one."""
+def beginning(config: RunConfig, model: nn.Module) -> str:
+    """Tells trainings apart by the state of the model and by all that they do from there."""
     facts = {name: value for name, value in config.decisive.items() if name not in PRUNING}
     facts["device"] = torch.device(config.device).type
-    return Path(config.results).absolute() / FOLDER / f"{checkpoint.fingerprint(model, facts)}.pt"
+    return checkpoint.fingerprint(model, facts)
 
 
-def take(path: Path, ours: Path) -> bool:
-    """Whether the training was done before; then its checkpoint is now `ours`, too.
+def take(begun: str, directory: Path, results: Path) -> bool:
+    """Link the checkpoint of a training that began so into `directory`, which has none.
 
-    Nothing is taken where `ours` exists, nor what no run has any more or is damaged.
+    Returns:
+        Whether there is one: undamaged, on a file system with links.
     """
-    with suppress(OSError):  # none is there, `ours` is, or the file system has no links
-        if path.stat().st_nlink == 1 or not _whole(path):
-            path.unlink()
-        os.link(path, ours)
-        return True
+    for pattern in ("*", "*/cycle-*"):
+        for found in results.glob(f"{pattern}/{TRAINED}"):
+            with suppress(OSError, ValueError):
+                theirs = found.with_name(CHECKPOINT)
+                if found.read_text() == begun and checkpoint.load(theirs, torch.device("cpu")):
+                    os.link(theirs, directory / CHECKPOINT)
+                    return True
     return False
-
-
-def give(ours: Path, path: Path) -> None:
-    """Let others take the checkpoint of a finished training."""
-    with suppress(OSError):
-        path.parent.mkdir(exist_ok=True)
-        os.link(ours, path)
-
-
-def _whole(path: Path) -> bool:
-    try:
-        return checkpoint.load(path, torch.device("cpu")) is not None
-    except ValueError:
-        return False

@@ -9,7 +9,7 @@ from experiments import run as runs
 from experiments.imp import imp
 from experiments.inputs import initial_model
 from experiments.run import run
-from experiments.sharing import FOLDER, shared
+from experiments.sharing import beginning
 from proofs_tests.runs import configured, files
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -77,16 +77,18 @@ def test_pruners_that_keep_the_same_weights_share(tmp_path, trained):
 def test_what_trains_otherwise_is_not_shared(tmp_path, other):
     config = configured(tmp_path)
     model = initial_model(config)
-    assert shared(config, model) == shared(replace(config, compression=3.0, pruner="snip"), model)
-    assert shared(config, model) != shared(replace(config, **other), model)
+    assert beginning(config, model) == beginning(
+        replace(config, compression=3.0, pruner="snip"), model
+    )
+    assert beginning(config, model) != beginning(replace(config, **other), model)
 
 
 def test_other_weights_are_not_shared(tmp_path):
     config = configured(tmp_path)
     model = initial_model(config)
-    before = shared(config, model)
+    before = beginning(config, model)
     next(model.parameters()).data.view(-1)[0] += 1
-    assert shared(config, model) != before
+    assert beginning(config, model) != before
 
 
 def test_a_run_that_is_deleted_and_made_again_is_trained_again(tmp_path, trained):
@@ -117,4 +119,4 @@ def test_without_links_each_run_trains_for_itself(tmp_path, trained, monkeypatch
     monkeypatch.setattr(os, "link", link)
     imp(cycled(tmp_path, 1))
     imp(cycled(tmp_path, 1, compression=20))
-    assert len(trained) == 4 and not list((tmp_path / FOLDER).iterdir())
+    assert len(trained) == 4
