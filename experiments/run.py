@@ -174,9 +174,9 @@ def fit(
     steps = -(-len(data.train.labels) // config.batch_size)
     progress.begin("training", config.epochs * steps)
     checkpoint, begun = directory / results.CHECKPOINT, beginning(config, model)
-    if rank() == 0 and not config.record_weights and not checkpoint.exists():
-        if take(begun, directory, Path(config.results)):
-            progress.note("another run did the same training; it is not repeated")
+    may_share = rank() == 0 and not config.record_weights and not checkpoint.exists()
+    if may_share and take(begun, directory, Path(config.results)):
+        progress.note("another run did the same training; it is not repeated")
     history = train(net, data, config.training, config.seed, checkpoint, report, progress.tick)
     if rank() == 0:
         results.write_text(directory / TRAINED, begun)

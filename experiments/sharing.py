@@ -13,19 +13,17 @@ import torch
 from torch import nn
 
 from experiments.config import RunConfig
+from experiments.grid import PRUNING
 from experiments.results import CHECKPOINT
 from train import checkpoint
 
 TRAINED = ".trained"
-PRUNING = (  # what it comes to is in the network that is trained
-    *("pruner", "compression", "steps", "schedule", "scope", "score_dtype", "ablate", "init"),
-    *("cycles", "rewind"),
-)
+IN_THE_NETWORK = (*PRUNING, "pruner", "compression", "score_dtype", "init")  # not of training
 
 
 def beginning(config: RunConfig, model: nn.Module) -> str:
     """Tells trainings apart by the state of the model and by all that they do from there."""
-    facts = {name: value for name, value in config.decisive.items() if name not in PRUNING}
+    facts = {name: value for name, value in config.decisive.items() if name not in IN_THE_NETWORK}
     facts["device"] = torch.device(config.device).type
     return checkpoint.fingerprint(model, facts)
 

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
@@ -17,22 +18,18 @@ ALIKE = {"compression": 10, "steps": None, "epochs": 1}
 
 
 @pytest.fixture
-def trained(monkeypatch) -> list[float]:
-    """One entry for each epoch that is really trained."""
-    epochs, train = [], runs.train
+def trained(monkeypatch) -> list[int]:
+    """The number of optimizer steps of each training that takes any."""
+    done, train = [], runs.train
 
     def watched(*arguments):
-        before = {"ticks": 0}
-
-        def tick():
-            before["ticks"] += 1
-
-        history = train(*arguments[:-1], tick)
-        epochs.extend([len(history)] if before["ticks"] else [])
+        steps = count()
+        history = train(*arguments[:-1], lambda: next(steps))
+        done.extend([taken] if (taken := next(steps)) else [])
         return history
 
     monkeypatch.setattr(runs, "train", watched)
-    return epochs
+    return done
 
 
 def cycled(results, cycles, **given):
