@@ -5,6 +5,7 @@ pruners may keep the same weights. A finished training leaves beside its checkpo
 to share it is to link to the checkpoint, which takes no space.
 """
 
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -23,9 +24,24 @@ IN_THE_NETWORK = (*PRUNING, "pruner", "compression", "score_dtype", "init")  # n
 
 def beginning(config: RunConfig, model: nn.Module) -> str:
     """Tells trainings apart by the state of the model and by all that they do from there."""
+    return checkpoint.fingerprint(model, _facts(config))
+
+
+def _facts(config: RunConfig) -> dict:
     facts = {name: value for name, value in config.decisive.items() if name not in IN_THE_NETWORK}
-    facts["device"] = torch.device(config.device).type
-    return checkpoint.fingerprint(model, facts)
+    return facts | {"device": torch.device(config.device).type}
+
+
+def trainings(config: RunConfig) -> list[str]:
+    """A name for each training of a run, so that those of one name will be equal.
+
+    Said before anything is built, so that pruners which will keep the same weights are not known.
+    """
+    n = config.cycles
+    shares = not config.record_weights and (n > 0 or config.compression == 1)
+    begun = [_facts(config), config.init, None if shares else config.directory.name]
+    kept = [f"{config.compression ** (k / n):.9g}" for k in range(1, n + 1)]
+    return [json.dumps([*begun, kept[:k], k > 0 and config.rewind]) for k in range(n + 1)]
 
 
 def take(begun: str, directory: Path, results: Path) -> bool:

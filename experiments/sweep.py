@@ -10,6 +10,7 @@ from experiments.cost import START, Clock
 from experiments.crew import Outcome, work
 from experiments.grid import series_name
 from experiments.progress import Progress
+from experiments.sharing import TRAINED, trainings
 
 
 def state(config: RunConfig) -> str:
@@ -31,15 +32,14 @@ def state(config: RunConfig) -> str:
 def plan(configs: Sequence[RunConfig], jobs: int) -> list[dict]:
     """One row per run: its directory's name, its state, and an estimate of its seconds.
 
-    The seconds are those of the run itself while `jobs` of them share the machine; a finished
-    run's are what it took.
+    The seconds are those of the run itself while `jobs` of them share the machine, without the
+    trainings that it shares with a run above it; a finished run's are what it took.
     """
-    clock = _clock(configs, jobs)
-    rows = []
-    for config in configs:
-        seconds = _taken(config) if state(config) == "finished" else clock.seconds(config)
-        rows.append({"run": config.directory.name, "state": state(config), "seconds": seconds})
-    return rows
+    seconds = _expected(_clock(configs, jobs), configs)
+    return [
+        {"run": config.directory.name, "state": state(config), "seconds": seconds[config]}
+        for config in configs
+    ]
 
 
 def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[Outcome]:
@@ -52,7 +52,7 @@ def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[O
     """
     todo = [config for config in configs if state(config) != "finished"]
     clock = _clock(configs, jobs)
-    progress.note(f"{len(todo)} of {len(configs)} runs to do, {_left(clock, todo, jobs)}")
+    progress.note(f"{len(configs)} runs, {_left(clock, configs, todo, jobs)}")
     if not todo:
         return []
     progress.begin("sweep", len(todo))
@@ -63,7 +63,7 @@ def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[O
         todo.remove(outcome.config)
         if outcome.state == "finished":
             clock.learn(outcome.config, _taken(outcome.config))
-        progress.note(f"{_sentence(outcome)}; {len(todo)} to do, {_left(clock, todo, jobs)}")
+        progress.note(f"{_sentence(outcome)}; {_left(clock, configs, todo, jobs)}")
         progress.tick()
     return outcomes
 
@@ -82,9 +82,24 @@ def _taken(config: RunConfig) -> float:
     return START + sum(seconds.values())
 
 
-def _left(clock: Clock, todo: Sequence[RunConfig], jobs: int) -> str:
-    seconds = sum(clock.seconds(config) for config in todo) / jobs
-    return f"about {timedelta(seconds=round(seconds))} left"
+def _expected(clock: Clock, configs: Sequence[RunConfig]) -> dict[RunConfig, float]:
+    """Seconds of each run; a training that several share counts for the first of them."""
+    seconds = {config: _taken(config) for config in configs if state(config) == "finished"}
+    here = [config for config in seconds if (config.directory / TRAINED).exists()]
+    done = {name for config in here for name in trainings(config)}
+    for config in configs:
+        if config not in seconds:
+            names = trainings(config)
+            own = len(set(names) - done) / len(names)
+            seconds[config] = max(START, own * clock.seconds(config))
+            done.update(names)
+    return seconds
+
+
+def _left(clock: Clock, configs: Sequence[RunConfig], todo: Sequence[RunConfig], jobs: int) -> str:
+    expected = _expected(clock, configs)
+    seconds = sum(expected[config] for config in todo) / jobs
+    return f"{len(todo)} to do, about {timedelta(seconds=round(seconds))} left"
 
 
 def _write_down(outcome: Outcome) -> None:

@@ -7,10 +7,10 @@ from itertools import count
 import pytest
 
 from experiments import run as runs
-from experiments.imp import imp
+from experiments.imp import imp, perform
 from experiments.inputs import initial_model
 from experiments.run import run
-from experiments.sharing import beginning
+from experiments.sharing import beginning, trainings
 from proofs_tests.runs import configured, files
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -45,6 +45,23 @@ def test_cycles_begin_with_the_dense_network_which_is_trained_once(tmp_path, tra
     assert len(trained) == 3
     imp(cycled(tmp_path, 2, compression=100, rewind=False))
     assert len(trained) == 5
+
+
+def test_what_is_shared_is_foreseen(tmp_path, trained):
+    """Equal names for equal trainings, and for no others; compared with what is trained."""
+    dense = {"compression": 1, "pruner": "magnitude"}
+    cycles = [(1, 10, True), (1, 10, False), (2, 100, True), (2, 100, False), (3, 10, False)]
+    configs = [
+        configured(tmp_path, **ALIKE | dense),
+        configured(tmp_path, **ALIKE | {"pruner": "random"}),
+        *(cycled(tmp_path, n, compression=rho, rewind=again) for n, rho, again in cycles),
+        cycled(tmp_path, 1, record_weights=True),
+        cycled(tmp_path, 1, seed=1),
+    ]
+    foreseen = {name for config in configs for name in trainings(config)}
+    for config in configs:
+        perform(config)
+    assert len(foreseen) == len(trained)
 
 
 def test_a_shared_training_leaves_what_one_of_its_own_does(tmp_path, trained):

@@ -24,7 +24,7 @@ from experiments.cost import Clock, guess
 from experiments.crew import attempt
 from experiments.grid import AXES, grid, shard
 from experiments.run import run
-from experiments.sweep import state
+from experiments.sweep import plan, state
 from prune import load_masks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -147,6 +147,17 @@ def test_an_estimate_grows_with_the_work_and_learns_from_finished_runs():
     clock = Clock()
     clock.learn(short, 3 * guess(short))
     assert clock.seconds(long) == pytest.approx(3 * guess(long))  # rounding
+
+
+def test_a_training_that_runs_share_is_expected_once(tmp_path):
+    """Two dense networks (seeds 0, 1), then one training for each run of one cycle."""
+    given = {"epochs": 5000, "rewind": False, "results": str(tmp_path)}
+    configs = grid(axes(compression=[1.0, 10.0, 100.0], cycles=[1], seed=[0, 1]), given)
+    alone = [plan([config], 1)[0]["seconds"] for config in configs]
+    together = [row["seconds"] for row in plan(configs, 1)]
+    shares = [1, 1 / 2, 1 / 2] * 2
+    expected = [share * seconds for share, seconds in zip(shares, alone, strict=True)]
+    assert together == pytest.approx(expected)
 
 
 def test_a_failing_run_is_recorded_and_stops_no_other(tmp_path):
