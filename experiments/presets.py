@@ -15,9 +15,10 @@ USUAL = {"dataset": ["fashion-mnist"], "model": ["vgg11"], "seed": SEEDS}
 USUAL |= {"pruner": FIVE, "ablate": [None], "cycles": [0]}
 CERTIFIED = {"pruner": ["synflow"], "schedule": "certified"}
 
-# Fig. 6: with the dense network as its first point; then its ResNet, coarser
+# Fig. 6: with the dense network as its first point; then its ResNet, coarser and longer
 TO_10000 = {"compression": [10 ** (k / 2) for k in range(9)]}
 RESNET = {"model": ["resnet18"], "compression": [1.0, 10.0, 100.0, 1000.0, 10_000.0]}
+RESNET |= {"epochs": 12, "lr_drops": (9, 11)}
 # Fig. 5a
 CYCLES = {"compression": [10 ** (k / 2) for k in range(1, 7)], "cycles": [1, 2, 3]}
 

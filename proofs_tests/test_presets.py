@@ -39,17 +39,11 @@ def test_a_part_that_stops_early_has_all_of_the_first_seeds(name):
     assert seeds == sorted(seeds) and set(Counter(seeds).values()) == {len(configs) // 3}
 
 
-def test_all_runs_are_of_one_data_set_one_width_and_one_training():
-    for name in (
-        "dataset",
-        "train_images",
-        "width",
-        "epochs",
-        "lr_drops",
-        "batch_size",
-        "precision",
-    ):
+def test_all_runs_are_of_one_data_set_and_width_and_those_of_a_model_of_one_training():
+    for name in ("dataset", "train_images", "width", "batch_size", "lr", "precision"):
         assert len({getattr(config, name) for config in ALL}) == 1
+    trainings = {(config.model, config.epochs, config.lr_drops) for config in ALL}
+    assert trainings == {("vgg11", 8, (5, 7)), ("resnet18", 12, (9, 11))}
 
 
 def test_the_pruners_go_to_10000_in_half_decades_with_certified_beside_them():
