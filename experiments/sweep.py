@@ -1,6 +1,6 @@
 """A sweep: what is to do, doing it with a crew, and what came out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -35,9 +35,12 @@ def plan(configs: Sequence[RunConfig], jobs: int) -> list[dict]:
     The seconds are those of the run itself while `jobs` of them share the machine, without the
     trainings that it shares with a run above it; a finished run's are what it took.
     """
-    seconds = _expected(_clock(configs, jobs), configs)
+    states = {config: state(config) for config in configs}
+    finished, todo = _parted(states)
+    seconds = {config: _taken(config) for config in finished}
+    seconds |= _expected(_clock(finished, jobs), todo, finished)
     return [
-        {"run": config.directory.name, "state": state(config), "seconds": seconds[config]}
+        {"run": config.directory.name, "state": states[config], "seconds": seconds[config]}
         for config in configs
     ]
 
@@ -50,9 +53,9 @@ def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[O
     Returns:
         What became of the runs that this call did.
     """
-    todo = [config for config in configs if state(config) != "finished"]
-    clock = _clock(configs, jobs)
-    progress.note(f"{len(configs)} runs, {_left(clock, configs, todo, jobs)}")
+    finished, todo = _parted({config: state(config) for config in configs})
+    clock = _clock(finished, jobs)
+    progress.note(f"{len(configs)} runs, {_left(clock, todo, finished, jobs)}")
     if not todo:
         return []
     progress.begin("sweep", len(todo))
@@ -62,18 +65,24 @@ def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[O
         _write_down(outcome)
         todo.remove(outcome.config)
         if outcome.state == "finished":
+            finished.append(outcome.config)
             clock.learn(outcome.config, _taken(outcome.config))
-        progress.note(f"{_sentence(outcome)}; {_left(clock, configs, todo, jobs)}")
+        progress.note(f"{_sentence(outcome)}; {_left(clock, todo, finished, jobs)}")
         progress.tick()
     return outcomes
 
 
-def _clock(configs: Sequence[RunConfig], jobs: int) -> Clock:
-    """A clock that has learned from the finished runs."""
+def _parted(states: Mapping[RunConfig, str]) -> tuple[list[RunConfig], list[RunConfig]]:
+    """The finished runs, and those to do."""
+    finished = [config for config, found in states.items() if found == "finished"]
+    return finished, [config for config, found in states.items() if found != "finished"]
+
+
+def _clock(finished: Sequence[RunConfig], jobs: int) -> Clock:
+    """A clock that has learned from these runs."""
     clock = Clock(jobs)
-    for config in configs:
-        if state(config) == "finished":
-            clock.learn(config, _taken(config))
+    for config in finished:
+        clock.learn(config, _taken(config))
     return clock
 
 
@@ -82,23 +91,23 @@ def _taken(config: RunConfig) -> float:
     return START + sum(seconds.values())
 
 
-def _expected(clock: Clock, configs: Sequence[RunConfig]) -> dict[RunConfig, float]:
-    """Seconds of each run; a training that several share counts for the first of them."""
-    seconds = {config: _taken(config) for config in configs if state(config) == "finished"}
-    here = [config for config in seconds if (config.directory / TRAINED).exists()]
+def _expected(
+    clock: Clock, todo: Sequence[RunConfig], finished: Sequence[RunConfig]
+) -> dict[RunConfig, float]:
+    """Seconds of each run to do; a training that several share counts for the first of them."""
+    here = [config for config in finished if (config.directory / TRAINED).exists()]
     done = {name for config in here for name in trainings(config)}
-    for config in configs:
-        if config not in seconds:
-            names = trainings(config)
-            own = len(set(names) - done) / len(names)
-            seconds[config] = max(START, own * clock.seconds(config))
-            done.update(names)
+    seconds = {}
+    for config in todo:
+        names = trainings(config)
+        own = len(set(names) - done) / len(names)
+        seconds[config] = max(START, own * clock.seconds(config))
+        done.update(names)
     return seconds
 
 
-def _left(clock: Clock, configs: Sequence[RunConfig], todo: Sequence[RunConfig], jobs: int) -> str:
-    expected = _expected(clock, configs)
-    seconds = sum(expected[config] for config in todo) / jobs
+def _left(clock: Clock, todo: Sequence[RunConfig], finished: Sequence[RunConfig], jobs: int) -> str:
+    seconds = sum(_expected(clock, todo, finished).values()) / jobs
     return f"{len(todo)} to do, about {timedelta(seconds=round(seconds))} left"
 
 
