@@ -1,6 +1,6 @@
 """A sweep: what is to do, doing it with a crew, and what came out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -36,9 +36,8 @@ def plan(configs: Sequence[RunConfig], jobs: int) -> list[dict]:
     trainings that it shares with a run above it; a finished run's are what it took.
     """
     states = {config: state(config) for config in configs}
-    finished, todo = _parted(states)
-    seconds = {config: _taken(config) for config in finished}
-    seconds |= _expected(_clock(finished, jobs), todo, finished)
+    taken, todo = _parted(states)
+    seconds = taken | _expected(_clock(taken, jobs), todo, taken)
     return [
         {"run": config.directory.name, "state": states[config], "seconds": seconds[config]}
         for config in configs
@@ -53,9 +52,9 @@ def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[O
     Returns:
         What became of the runs that this call did.
     """
-    finished, todo = _parted({config: state(config) for config in configs})
-    clock = _clock(finished, jobs)
-    progress.note(f"{len(configs)} runs, {_left(clock, todo, finished, jobs)}")
+    taken, todo = _parted({config: state(config) for config in configs})
+    clock = _clock(taken, jobs)
+    progress.note(f"{len(configs)} runs, {_left(clock, todo, taken, jobs)}")
     if not todo:
         return []
     progress.begin("sweep", len(todo))
@@ -65,24 +64,24 @@ def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[O
         _write_down(outcome)
         todo.remove(outcome.config)
         if outcome.state == "finished":
-            finished.append(outcome.config)
-            clock.learn(outcome.config, _taken(outcome.config))
-        progress.note(f"{_sentence(outcome)}; {_left(clock, todo, finished, jobs)}")
+            taken[outcome.config] = _taken(outcome.config)
+            clock.learn(outcome.config, taken[outcome.config])
+        progress.note(f"{_sentence(outcome)}; {_left(clock, todo, taken, jobs)}")
         progress.tick()
     return outcomes
 
 
-def _parted(states: Mapping[RunConfig, str]) -> tuple[list[RunConfig], list[RunConfig]]:
-    """The finished runs, and those to do."""
-    finished = [config for config, found in states.items() if found == "finished"]
-    return finished, [config for config, found in states.items() if found != "finished"]
+def _parted(states: Mapping[RunConfig, str]) -> tuple[dict[RunConfig, float], list[RunConfig]]:
+    """What the finished runs took, and the runs to do."""
+    taken = {config: _taken(config) for config, found in states.items() if found == "finished"}
+    return taken, [config for config in states if config not in taken]
 
 
-def _clock(finished: Sequence[RunConfig], jobs: int) -> Clock:
+def _clock(taken: Mapping[RunConfig, float], jobs: int) -> Clock:
     """A clock that has learned from these runs."""
     clock = Clock(jobs)
-    for config in finished:
-        clock.learn(config, _taken(config))
+    for config, seconds in taken.items():
+        clock.learn(config, seconds)
     return clock
 
 
@@ -92,7 +91,7 @@ def _taken(config: RunConfig) -> float:
 
 
 def _expected(
-    clock: Clock, todo: Sequence[RunConfig], finished: Sequence[RunConfig]
+    clock: Clock, todo: Sequence[RunConfig], finished: Iterable[RunConfig]
 ) -> dict[RunConfig, float]:
     """Seconds of each run to do; a training that several share counts for the first of them."""
     here = [config for config in finished if (config.directory / TRAINED).exists()]
@@ -106,7 +105,7 @@ def _expected(
     return seconds
 
 
-def _left(clock: Clock, todo: Sequence[RunConfig], finished: Sequence[RunConfig], jobs: int) -> str:
+def _left(clock: Clock, todo: Sequence[RunConfig], finished: Iterable[RunConfig], jobs: int) -> str:
     seconds = sum(_expected(clock, todo, finished).values()) / jobs
     return f"{len(todo)} to do, about {timedelta(seconds=round(seconds))} left"
 
