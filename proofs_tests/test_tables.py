@@ -75,12 +75,13 @@ def test_progress_counts_the_finished_runs_of_each_preset(tmp_path):
 
 
 def committed() -> list[Path]:
-    """The files of results/laptop that git would carry, or all that are here without git."""
-    command = ["git", "ls-files", "-co", "--exclude-standard", "results/laptop"]
+    """The files of results/ that git would carry, or all that are here without git."""
+    folders = [ROOT / "results" / name for name in ("laptop", "measured", "paper", "small")]
+    command = ["git", "ls-files", "-co", "--exclude-standard", *folders]
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        return [path for path in LAPTOP.rglob("*") if path.is_file()]
+        return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     return [ROOT / name for name in listed.stdout.splitlines()]
 
 
