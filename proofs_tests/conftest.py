@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def one_thread():
     """Small networks lose by more, and what several processes compute can be compared."""
-    from proofs_tests.runs import single_thread
+    from proofs_tests.tools.runs import single_thread
 
     with single_thread():
         yield
@@ -43,7 +43,7 @@ def one_thread():
 def finished(tmp_path_factory) -> Path:
     """The directory of a finished run, to be read only."""
     from experiments.run import run
-    from proofs_tests.runs import configured, single_thread
+    from proofs_tests.tools.runs import configured, single_thread
 
     with single_thread():
         return run(configured(tmp_path_factory.mktemp("finished"))).parent

@@ -1,6 +1,6 @@
 """Theorems 1 to 4 and Eq. 4: each a function that returns its two sides and asserts nothing.
 
-proofs_tests/test_theorems.py says that they agree; test_necessity.py breaks the hypotheses.
+proofs_tests/proofs/test_theorems.py says that they agree; test_necessity.py breaks the hypotheses.
 """
 
 from collections.abc import Iterable

@@ -1,0 +1,344 @@
+"""One experiment, from its configuration to its files: what they say, and the same each time."""
+
+import json
+import os
+import subprocess
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import experiments.run as module
+from experiments import results
+from experiments.config import RunConfig, restore
+from experiments.inputs import initial_model
+from experiments.run import run
+from proofs_tests.tools.runs import CPU, ONE_THREAD, N, command, configured, files, raw, timeless
+from prune import SCORES
+from train import checkpoint
+from train.batches import normalised, task
+from train.data import DATASETS, Split, load
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+READERS = ("snip", "grasp", "skeletonization", "taylor-fo")
+
+
+# ---- what a run writes ----------------------------------------------------------------------
+
+
+def test_result_json_has_the_fields_of_the_contract_and_no_other(finished):
+    """DESIGN.md, Files."""
+    result = json.loads((finished / "result.json").read_text())
+    assert set(result) == {
+        *("config", "prunable", "kept", "compression", "density", "empty_tensors", "connected"),
+        *("max_prune_cut_ratio", "steps", "score_dtype", "untrained", "best", "final"),
+        *("seconds", "versions"),
+    }
+    assert (result["prunable"], result["kept"], result["compression"]) == (N, N // 10, 10)
+    assert list(result["density"]) == ["1.weight", "3.weight", "5.weight"]
+    assert all(0 < density < 1 for density in result["density"].values())
+    assert result["empty_tensors"] == [] and result["connected"] is True
+    assert 0 < result["max_prune_cut_ratio"] < 1
+    assert (result["steps"], result["score_dtype"]) == (3, "float64")
+    for name in ("untrained", "best", "final"):
+        assert list(result[name]) == ["top1", "top5", "loss"]
+        assert 0 <= result[name]["top1"] <= result[name]["top5"] <= 100
+    assert list(result["seconds"]) == ["prune", "train"] and min(result["seconds"].values()) > 0
+    assert torch.__version__.startswith(result["versions"]["torch"])
+
+
+def test_the_config_in_the_result_repeats_the_run(finished):
+    """It holds every field but where and how, so that it can be carried to another machine."""
+    stored = json.loads((finished / "result.json").read_text())["config"]
+    assert set(stored) == set(RunConfig.__dataclass_fields__) - {"data_dir", "results", "workers"}
+    assert restore(stored).decisive == {**stored, "lr_drops": tuple(stored["lr_drops"])}
+    assert replace(restore(stored), results=str(finished.parent)).directory == finished
+
+
+@pytest.mark.parametrize("change", [{"model": None}, {"colour": "red"}, {"data_dir": "/data"}])
+def test_a_config_with_other_fields_is_not_restored(change):
+    stored = {k: v for k, v in (RunConfig().decisive | change).items() if v or k != "model"}
+    with pytest.raises(ValueError, match=f"the stored config lacks or adds {next(iter(change))}"):
+        restore(stored)
+
+
+def test_masks_are_plain_bool_arrays_in_the_order_of_the_parameters(finished):
+    with np.load(finished / "masks.npz", allow_pickle=False) as archive:
+        names = [name for name in archive.files if not name.startswith("__")]
+        masks = {name: archive[name] for name in names}
+        assert json.loads(str(archive["__config"]))["pruner"] == "synflow"
+    shapes = {"1.weight": (300, 64), "3.weight": (100, 300), "5.weight": (10, 100)}
+    assert {name: mask.shape for name, mask in masks.items()} == shapes
+    assert all(mask.dtype == np.bool_ for mask in masks.values())
+    density = json.loads((finished / "result.json").read_text())["density"]
+    assert {name: mask.mean() for name, mask in masks.items()} == density
+
+
+def test_the_tables_have_the_columns_of_the_contract(finished):
+    heads = {name: (finished / name).read_text().partition("\n")[0].strip() for name in TABLES}
+    assert heads == TABLES
+    history, layers, steps = (timeless(finished / name) for name in TABLES)
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    assert [row["shape"] for row in layers] == ["300x64", "100x300", "10x100"]
+    assert [int(row["kept"]) for row in steps] == [ceil(N * 10 ** (-k / 3)) for k in (1, 2, 3)]
+
+
+TABLES = {
+    "history.csv": "epoch,lr,train_loss,test_loss,top1,top5,seconds",
+    "layers.csv": "name,shape,size,kept,density,score_sum,score_mean,mean_square_weight",
+    "steps.csv": "step,kept,R,prune_cut_ratio,seconds",
+}
+
+
+def test_the_table_of_layers_describes_the_initial_network(finished):
+    """Scores are those of the last pass, and conserved: each layer's sum is R (Theorem 2)."""
+    stored = json.loads((finished / "result.json").read_text())["config"]
+    weights = initial_model(restore(stored)).state_dict()
+    *_, last = timeless(finished / "steps.csv")
+    with np.load(finished / "masks.npz") as masks:
+        for row in timeless(finished / "layers.csv"):
+            mask, weight = masks[row["name"]], weights[row["name"]].double().numpy()
+            assert int(row["size"]) == mask.size and int(row["kept"]) == mask.sum()
+            assert float(row["density"]) == mask.mean()
+            # rounding, here and below: sums in another order
+            assert float(row["score_sum"]) == pytest.approx(float(last["R"]), rel=1e-9)
+            assert float(row["score_mean"]) == float(row["score_sum"]) / mask.size
+            assert float(row["mean_square_weight"]) == pytest.approx((weight[mask] ** 2).mean())
+
+
+def test_untrained_best_and_final_are_what_they_are_called(tmp_path, monkeypatch):
+    """`best` by top1, the earliest epoch among equals."""
+    top1 = [50.0, 70.0, 70.0, 60.0]
+    rows = [
+        {"epoch": i + 1, "lr": 0.1, "train_loss": 1.0, "test_loss": 5.0 - i, "top1": value}
+        | {"top5": 90.0 + i, "seconds": 1.0}
+        for i, value in enumerate(top1)
+    ]
+    monkeypatch.setattr(module, "train", lambda *_, **__: rows)
+    measured = {"top1": 10.0, "top5": 50.0, "loss": 2.3}
+    monkeypatch.setattr(module, "evaluate", lambda *_, **__: measured)
+    result = results.read_result(run(configured(tmp_path, epochs=4)))
+    assert result["untrained"] == measured
+    assert result["best"] == {"top1": 70.0, "top5": 91.0, "loss": 4.0}
+    assert result["final"] == {"top1": 60.0, "top5": 93.0, "loss": 2.0}
+    assert result["seconds"]["train"] == 4
+
+
+def test_training_starts_from_the_initial_weights_of_the_seed_and_keeps_the_masks(finished):
+    """Pruned weights are 0 in the trained network, and only they."""
+    state = checkpoint.load(finished / "checkpoint.pt", CPU)
+    with np.load(finished / "masks.npz") as masks:
+        for name in ("1.weight", "3.weight", "5.weight"):
+            assert np.array_equal(state["model"][name].numpy() != 0, masks[name])
+
+
+# ---- every method ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("pruner", SCORES)
+def test_every_pruner_runs_on_digits(tmp_path, pruner, steps):
+    """One-shot and iteratively; exactly ceil(N / rho) weights are left."""
+    path = run(configured(tmp_path, pruner=pruner, steps=steps, compression=7, epochs=0))
+    result = results.read_result(path)
+    assert result["kept"] == ceil(N / 7) and result["steps"] == steps
+    assert (result["max_prune_cut_ratio"] is None) == (pruner != "synflow")
+    assert len(timeless(path.with_name("steps.csv"))) == steps
+
+
+def test_no_two_pruners_keep_the_same_weights(tmp_path):
+    """But SNIP and its square, which rank alike."""
+    masks = {
+        pruner: run(configured(tmp_path, pruner=pruner, steps=1, epochs=0)).with_name("masks.npz")
+        for pruner in SCORES
+    }
+    kept = {}
+    for pruner, path in masks.items():
+        with np.load(path) as archive:
+            kept[pruner] = archive["1.weight"].tobytes()
+    assert kept["snip"] == kept["taylor-fo"] and len(set(kept.values())) == len(SCORES) - 1
+
+
+@pytest.mark.parametrize(
+    "given, kept, steps",
+    [
+        ({"schedule": "linear"}, N // 10, 3),
+        ({"scope": "local"}, 1920 + 3000 + 100, 3),
+        ({"schedule": "certified", "steps": None}, N // 10, None),
+        ({"compression": 1}, N, 3),
+        ({"score_dtype": "float32"}, N // 10, 3),
+        ({"width": 0.5, "compression": 3}, ceil((64 * 150 + 150 * 50 + 50 * 10) / 3), 3),
+    ],
+    ids=str,
+)
+def test_every_option_of_pruning_reaches_it(tmp_path, finished, given, kept, steps):
+    config = configured(tmp_path, **{"epochs": 0, **given})
+    result = results.read_result(run(config))
+    rows = timeless(config.directory / "steps.csv")
+    assert result["kept"] == kept and result["steps"] == len(rows) == (steps or len(rows))
+    assert result["score_dtype"] == given.get("score_dtype", "float64")
+    assert timeless(config.directory / "steps.csv") != timeless(finished / "steps.csv")
+
+
+def test_a_model_from_a_factory_is_pruned_and_trained(tmp_path, factory):
+    config = configured(tmp_path, model=factory, compression=4, epochs=3, lr=0.05)
+    path = run(config)
+    result = results.read_result(path)
+    assert result["kept"] == ceil((6 * 9 + 2160) / 4)
+    assert list(result["density"]) == ["0.weight", "5.weight"]
+    assert result["final"]["top1"] > 60 > result["untrained"]["top1"]
+    assert path.parent.name.startswith("theirs.nets-net-digits-synflow-4-seed0-")
+
+
+# ---- the data that scores see ---------------------------------------------------------------
+
+
+@pytest.fixture
+def probe(monkeypatch):
+    """Calls `run` with a configuration and returns the probe that it gives to `prune`."""
+    seen = []
+
+    def prune(model, score, probe, *_, **__):
+        seen.append(probe)
+        raise InterruptedError
+
+    def call(config: RunConfig):
+        with pytest.raises(InterruptedError):
+            run(config)
+        return seen[-1]
+
+    monkeypatch.setattr(module, "prune", prune)
+    return call
+
+
+def test_scores_see_a_random_subset_of_training_images_without_augmentation(tmp_path, probe):
+    """10 x classes of them, not balanced, drawn from the seed (App. 12.1, FACTS.md 4.1)."""
+    inputs, labels = zip(*probe(configured(tmp_path, pruner="snip")).batches)
+    train, test = load("digits", tmp_path)
+    plain = task((train, test), DATASETS["digits"], (1, 8, 8), CPU)
+    images = normalised(train.images, plain)
+    chosen = [
+        [torch.equal(image, one) for image in images].index(True) for one in torch.cat(inputs)
+    ]
+    assert len(chosen) == len(set(chosen)) == 100
+    assert torch.equal(train.labels[chosen], torch.cat(labels))
+    assert set(torch.bincount(torch.cat(labels)).tolist()) != {10}
+    (again,) = probe(configured(tmp_path, pruner="grasp")).batches
+    (other,) = probe(configured(tmp_path, pruner="snip", seed=1)).batches
+    assert torch.equal(again[1], torch.cat(labels)) and not torch.equal(other[1], again[1])
+
+
+@pytest.mark.parametrize(
+    "dataset, batches",
+    [
+        ("cifar10", [100]),
+        ("cifar100", [256, 256, 256, 232]),
+        ("tiny-imagenet", [64] * 31 + [16]),
+        ("digits", [100]),
+    ],
+)
+def test_scores_see_batches_of_the_papers_size(tmp_path, probe, monkeypatch, dataset, batches):
+    """256 on CIFAR, 64 on Tiny ImageNet (App. 12.1)."""
+    known = DATASETS[dataset]
+    n = 10 * known.classes + 50
+    half = Split(torch.zeros(n, *known.shape, dtype=torch.uint8), torch.arange(n) % known.classes)
+    monkeypatch.setattr("experiments.inputs.load", lambda *_: (half, half))
+    monkeypatch.setattr(module, "locate", lambda *_: None)
+    seen = probe(configured(tmp_path, dataset=dataset, pruner="snip"))
+    assert [len(labels) for _, labels in seen.batches] == batches
+
+
+@pytest.mark.parametrize("pruner", sorted(SCORES.keys() - set(READERS)))
+def test_other_scores_see_no_data(tmp_path, probe, pruner):
+    seen = probe(configured(tmp_path, pruner=pruner))
+    assert len(seen.batches) == 0 and seen.input_shape == (1, 8, 8)
+
+
+# ---- identical runs -------------------------------------------------------------------------
+
+
+def test_two_runs_of_one_seed_are_identical(tmp_path, finished):
+    """In all their files, timings aside, in other processes and in other folders."""
+    subprocess.run(
+        command(tmp_path, "--steps", "3", "--epochs", "2"),
+        env=ONE_THREAD,
+        check=True,
+        capture_output=True,
+    )
+    (directory,) = tmp_path.iterdir()
+    assert directory.name == finished.name and files(directory) == files(finished)
+    same_bytes = ("masks.npz", "layers.csv")
+    assert all(raw(directory)[name] == raw(finished)[name] for name in same_bytes)
+
+
+def test_another_seed_is_another_run(tmp_path, finished):
+    """Other weights, masks, order: no file but the lock is the same."""
+    other = run(configured(tmp_path, seed=1)).parent
+    ours, theirs = files(other), files(finished)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] == theirs[name]] == [".lock"]
+
+
+@pytest.mark.parametrize("pruner", ["random", "snip"])
+def test_random_scores_and_subsets_come_from_the_seed(tmp_path, pruner):
+    first, second, other = (
+        raw(run(configured(tmp_path / folder, pruner=pruner, seed=seed, epochs=0)).parent)
+        for folder, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
+    assert first["masks.npz"] == second["masks.npz"] != other["masks.npz"]
+
+
+def test_each_configuration_has_a_directory_of_its_own():
+    """A person can read whose it is; where things are, and which GPU, make no difference."""
+    base = RunConfig(device="cpu")
+    changes = [
+        *({"seed": 1}, {"compression": 10.001}, {"epochs": 1}, {"lr_drops": (1,)}, {"steps": 7}),
+        *({"width": 0.5}, {"score_dtype": "float32"}, {"init": "published"}, {"device": "cuda"}),
+    ]
+    names = {replace(base, **change).directory.name for change in [{}, *changes]}
+    assert len(names) == 1 + len(changes)
+    assert all(name.startswith("mlp-digits-synflow-10") for name in names)
+    moved = replace(base, results="/elsewhere", data_dir="/there")
+    assert moved.directory == Path("/elsewhere") / base.directory.name
+    one, two = (replace(base, device=f"cuda:{i}").directory for i in (0, 1))
+    assert one == two
+    slashes = replace(base, model="a.b:c/d").directory
+    assert slashes.parent == base.directory.parent
+
+
+# ---- runs without training or data ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("pruner", sorted(SCORES.keys() - set(READERS)))
+def test_without_epochs_a_score_without_data_needs_none_on_disk(tmp_path, pruner, monkeypatch):
+    monkeypatch.setattr("experiments.inputs.load", lambda *_: pytest.fail("data was read"))
+    given = {"model": "resnet20", "dataset": "tiny-imagenet", "width": 0.2, "steps": 1}
+    config = configured(tmp_path, epochs=0, pruner=pruner, data_dir=str(tmp_path), **given)
+    result = results.read_result(run(config))
+    assert result["untrained"] is result["best"] is result["final"] is None
+    assert result["seconds"]["train"] == 0 and result["kept"] == ceil(result["prunable"] / 10)
+    assert set(os.listdir(config.directory)) == {
+        *("result.json", "masks.npz", "layers.csv", "steps.csv", ".lock")
+    }
+
+
+@pytest.mark.parametrize("given", [{"epochs": 2}, {"epochs": 0, "pruner": "snip"}], ids=str)
+def test_missing_data_is_told_before_anything_is_built(tmp_path, nothing_is_built, given):
+    """What is missing, where it was looked for, how to get it; no folder is made."""
+    config = configured(
+        tmp_path / "results",
+        model="wrn18",
+        dataset="tiny-imagenet",
+        data_dir=str(tmp_path),
+        **given,
+    )
+    with pytest.raises(FileNotFoundError) as error:
+        run(config)
+    text = str(error.value)
+    assert "wnids.txt" in text and str(tmp_path / "tiny-imagenet-200") in text
+    assert f"`python cli.py data fetch tiny-imagenet --data-dir {tmp_path}` gets it" in text
+    assert not (tmp_path / "results").exists()

@@ -1,0 +1,304 @@
+"""Sweeps: which runs, who does them, and that no kill loses or repeats any."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli import main
+from experiments import results
+from experiments.config import resolve, restore
+from experiments.cost import Clock, guess
+from experiments.crew import attempt
+from experiments.grid import grid, shard
+from experiments.run import run
+from experiments.sweep import plan, state
+from proofs_tests.tools import ROOT
+from proofs_tests.tools.sweeps import axes
+from prune import load_masks
+
+FIVE = ["random", "magnitude", "snip", "grasp", "synflow"]
+
+
+def sweep(*arguments: object):
+    """The command in this process (its workers are others)."""
+    return CliRunner().invoke(main, ["sweep", *map(str, arguments)])
+
+
+def identical(result: dict) -> dict:
+    """What two identical runs have in common: all but timings."""
+    return {key: value for key, value in result.items() if key != "seconds"}
+
+
+def test_the_grid_is_every_combination_and_the_dense_network_once_for_all_pruners():
+    configs = grid(axes(pruner=FIVE, compression=[1.0, 10.0, 100.0], seed=[0, 1, 2]), {})
+    dense = [config for config in configs if config.compression == 1]
+    assert len(configs) == 3 * (1 + 2 * 5)
+    assert [config.seed for config in dense] == [0, 1, 2]
+    assert len({config.directory for config in configs}) == len(configs)
+
+
+def test_the_dense_network_of_a_sweep_is_that_of_a_run(tmp_path):
+    """1 and 1.0 are one compression: what either has trained, the other does not train again."""
+    [config] = grid(axes(compression=[1.0]), {"results": str(tmp_path)})
+    given = {"compression": 1.0, "pruner": "magnitude", "results": str(tmp_path)}
+    assert config.directory == resolve(given).directory
+
+
+def test_an_option_applies_where_it_means_something_and_is_refused_where_it_never_does():
+    configs = grid(axes(pruner=FIVE), {"schedule": "linear"})
+    assert {c.pruner for c in configs if c.schedule == "linear"} == {"synflow"}
+    with pytest.raises(ValueError, match="--schedule linear does nothing"):
+        grid(axes(pruner=["random", "snip"]), {"schedule": "linear"})
+    with pytest.raises(ValueError, match="--steps 7 does nothing"):
+        grid(axes(compression=[1.0]), {"steps": 7})
+
+
+def test_ablations_are_an_axis_and_the_dense_network_has_none():
+    configs = grid(axes(compression=[1.0, 10.0], ablate=[None, "shuffle", "invert"]), {})
+    assert [config.ablate for config in configs] == [None, None, "shuffle", "invert"]
+
+
+def test_cycles_are_an_axis_of_imp_which_shares_the_dense_network(tmp_path):
+    chosen = {"epochs": 1, "width": 0.1, "results": str(tmp_path)}
+    configs = grid(axes(compression=[1.0, 10.0], cycles=[1, 2], pruner=FIVE), chosen)
+    assert [(c.pruner, c.cycles) for c in configs] == [("magnitude", n) for n in (0, 1, 2)]
+    assert configs[0] == grid(axes(compression=[1.0]), chosen)[0]
+    assert attempt(configs[2]).state == "finished"
+    assert len(results.read_result(configs[2].directory / results.RESULT)["cycles"]) == 2
+
+
+@pytest.mark.parametrize(
+    "more, given, words",
+    [
+        ({}, {"scope": "local"}, "--scope means nothing with --cycles"),
+        ({}, {"score_dtype": "float32"}, "--score-dtype means nothing with --cycles"),
+        ({"ablate": ["shuffle"]}, {}, "--ablates means nothing with --cycles"),
+        ({"cycles": [0]}, {"rewind": False}, "--rewind does nothing without --cycles"),
+    ],
+)
+def test_what_imp_does_not_heed_is_refused_in_a_sweep_of_cycles(more, given, words):
+    with pytest.raises(ValueError, match=words):
+        grid(axes(**{"cycles": [2]} | more), given)
+
+
+@given(st.integers(1, 40), st.integers(1, 12))
+def test_the_shards_are_the_whole_sweep_dealt_evenly(n, parts):
+    cards = [shard(range(n), part, parts) for part in range(1, parts + 1)]
+    assert sorted(chain.from_iterable(cards)) == list(range(n))
+    assert max(map(len, cards)) - min(map(len, cards)) <= 1
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--shard", "3/2"], "--shard 3/2"),
+        (["--shard", "half"], "--shard must be like"),
+        (["--jobs", "0"], "--jobs must be at least 1"),
+        (["--compressions", "1,ten"], "not a list"),
+        (["--compressions", "0.5"], "--compression must be at least 1"),
+        (["--pruners", "synflow,flow"], "--pruner must be one of"),
+        (["--ablates", "shake"], "--ablate must be one of"),
+        (["--cycles", "2", "--pruners", "snip"], "make two sweeps"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error_and_nothing_is_run(arguments, words, tmp_path):
+    outcome = sweep(*arguments, "--results", tmp_path)
+    assert outcome.exit_code == 2 and words in outcome.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_lists_all_runs_with_state_and_cost_and_runs_nothing(tmp_path):
+    options = ("--compressions", "1,10", "--pruners", "random,synflow", "--seeds", "0,1")
+    options += ("--width", 0.1, "--epochs", 1, "--results", tmp_path)
+    [config, *_] = grid(
+        axes(compression=[1.0]), {"width": 0.1, "epochs": 1, "results": str(tmp_path)}
+    )
+    run(config)
+    before = sorted(tmp_path.rglob("*"))
+    outcome = sweep(*options, "--dry-run")
+    assert outcome.exit_code == 0
+    *rows, total = outcome.stdout.splitlines()
+    assert [row.split()[0] for row in rows].count("finished") == 1 and len(rows) == 6
+    assert total.startswith("5 of 6 runs to do, about 0:00:")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_estimate_grows_with_the_work_and_learns_from_finished_runs():
+    short, long = (resolve({"model": "vgg11", "dataset": "mnist", "epochs": n}) for n in (1, 100))
+    assert guess(long) > 20 * guess(short) > 20
+    clock = Clock()
+    clock.learn(short, 3 * guess(short))
+    assert clock.seconds(long) == pytest.approx(3 * guess(long))  # rounding
+
+
+def test_a_training_that_runs_share_is_expected_once(tmp_path):
+    """Two dense networks (seeds 0, 1), then one training for each run of one cycle."""
+    given = {"epochs": 5000, "rewind": False, "results": str(tmp_path)}
+    configs = grid(axes(compression=[1.0, 10.0, 100.0], cycles=[1], seed=[0, 1]), given)
+    alone = [plan([config], 1)[0]["seconds"] for config in configs]
+    together = [row["seconds"] for row in plan(configs, 1)]
+    shares = [1, 1 / 2, 1 / 2] * 2
+    expected = [share * seconds for share, seconds in zip(shares, alone, strict=True)]
+    assert together == pytest.approx(expected)
+
+
+def test_a_failing_run_is_recorded_and_stops_no_other(tmp_path):
+    """One model raises, one takes its process down, the third is trained."""
+    models = "proofs_tests.tools.factories:broken,proofs_tests.tools.factories:deadly,mlp"
+    options = ("--models", models, "--pruners", "magnitude", "--compressions", 10, "--seeds", 0)
+    options += ("--epochs", 1, "--results", tmp_path)
+    outcome = sweep(*options)
+    assert outcome.exit_code == 1 and "2 of 3 runs are not finished" in outcome.output
+    failures = {p.parent.name.split("-")[1]: p.read_text() for p in tmp_path.glob("*/failure.txt")}
+    assert "it is broken" in failures["broken"] and "exit code 3" in failures["deadly"]
+    assert [p.parent.name.split("-")[0] for p in tmp_path.glob("*/result.json")] == ["mlp"]
+
+
+def test_the_record_of_a_failure_goes_when_the_run_succeeds(tmp_path):
+    [config] = grid(axes(), {"epochs": 0, "results": str(tmp_path)})
+    config.directory.mkdir(parents=True)
+    (config.directory / results.FAILURE).write_text("out of memory\n")
+    assert state(config) == "failed"
+    assert sweep("--epochs", 0, "--pruners", "synflow", "--compressions", 10, "--seeds", 0,
+                 "--results", tmp_path).exit_code == 0  # fmt: skip
+    assert state(config) == "finished" and not (config.directory / results.FAILURE).exists()
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path):
+    [config] = grid(axes(), {"epochs": 0, "results": str(tmp_path)})
+    with results.owned(config.directory):
+        outcome = attempt(config)
+    assert outcome.state == "elsewhere" and "another process" in outcome.reason
+    assert state(config) == "to do"
+
+
+def test_the_threads_are_divided_among_the_jobs(tmp_path, monkeypatch):
+    monkeypatch.setenv("THREADS_FILE", str(tmp_path / "threads"))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    options = (
+        "--models",
+        "proofs_tests.tools.factories:counting_threads",
+        "--pruners",
+        "magnitude",
+    )
+    options += ("--compressions", "10", "--seeds", "0", "--epochs", 0, "--results", tmp_path)
+    assert sweep(*options, "--jobs", 2).exit_code == 0
+    assert (tmp_path / "threads").read_text() == "3"
+
+
+def test_the_summary_shows_mean_least_and_largest_of_the_seeds(tmp_path):
+    outcome = sweep("--pruners", "magnitude", "--compressions", 10, "--seeds", "0,1", "--epochs",
+                    1, "--width", 0.1, "--results", tmp_path, "--jobs", 2)  # fmt: skip
+    assert outcome.exit_code == 0
+    top1 = [json.loads(p.read_text())["final"]["top1"] for p in tmp_path.glob("*/result.json")]
+    assert f"{sum(top1) / 2:.2f} ({min(top1):.2f} - {max(top1):.2f})" in outcome.stdout
+
+
+TEN_RUNS = "--pruners random,synflow --compressions 1,10,100 --seeds 0,1 --steps 10 --epochs 3"
+
+
+def start(folder: Path, options: str = TEN_RUNS) -> subprocess.Popen:
+    """A sweep in a process group of its own, as from a terminal."""
+    options += " --lr-drops none --width 0.1 --jobs 2"
+    command = [sys.executable, str(ROOT / "cli.py"), "sweep", *options.split()]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(
+        [*command, "--results", str(folder)],
+        start_new_session=True,
+        preexec_fn=hear_ctrl_c,
+        **quiet,
+    )
+
+
+def hear_ctrl_c() -> None:
+    """What a shell starts in the background, tests too, does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def wait_until(true: Callable[[], object], seconds: float = 90) -> None:
+    """Poll, with a limit."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.01)
+
+
+def equal_masks(a: Path, b: Path) -> bool:
+    """Whether two files hold the same masks."""
+    a, b = load_masks(a), load_masks(b)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def group_is_gone(leader: subprocess.Popen) -> bool:
+    """Whether no process of its group is left."""
+    leader.poll()
+    try:
+        os.killpg(leader.pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.fixture
+def one_thread():
+    """As many threads as each of two jobs has on two cores; sums depend on it in the last bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // 2))
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_a_killed_sweep(tmp_path):
+    """Its run would go on for an hour."""
+    sweep = start(tmp_path, "--pruners random --compressions 10 --seeds 0 --epochs 10000")
+    wait_until(lambda: list(tmp_path.glob("*/history.csv")))
+    sweep.kill()
+    wait_until(lambda: group_is_gone(sweep), seconds=20)
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_or_interrupted_goes_on_without_loss_or_repetition(tmp_path, one_thread):
+    """kill -9 of the parent, then Ctrl-C for all: in the end every run is as if undisturbed."""
+
+    def finished() -> dict[Path, tuple]:
+        files = sorted(tmp_path.glob("*/result.json"))
+        return {p: (p.read_text(), p.stat().st_mtime_ns) for p in files}
+
+    def epochs() -> dict[Path, list[str]]:
+        return {p: p.read_text().splitlines() for p in tmp_path.glob("*/history.csv")}
+
+    seen: dict[Path, tuple] = {}
+    trained: dict[Path, list[str]] = {}
+    for wanted, stop in ((1, signal.SIGKILL), (4, signal.SIGINT)):
+        sweep = start(tmp_path)
+        wait_until(lambda wanted=wanted: len(epochs()) > len(finished()) >= wanted)
+        (os.killpg if stop == signal.SIGINT else os.kill)(sweep.pid, stop)
+        wait_until(lambda sweep=sweep: group_is_gone(sweep), seconds=20)
+        assert seen.items() <= finished().items()
+        seen, trained = finished(), epochs()
+        assert len(seen) < 10
+
+    assert start(tmp_path).wait(timeout=200) == 0
+    assert len(finished()) == 10 and seen.items() <= finished().items()
+    for path, rows in trained.items():  # their seconds would differ if trained again
+        assert epochs()[path][: len(rows)] == rows
+    for path, (text, _) in finished().items():
+        stored = restore(json.loads(text)["config"])
+        config = replace(stored, results=str(tmp_path / "undisturbed"))
+        assert identical(json.loads(run(config).read_text())) == identical(json.loads(text))
+        masks = [folder / results.MASKS for folder in (config.directory, path.parent)]
+        assert equal_masks(*masks)

@@ -1,0 +1,136 @@
+"""Imports point one way: cli -> experiments -> {prune, train}, and reference stands alone."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proofs_tests.tools import ROOT
+
+SPOKEN = ("console.py", "options.py")  # what of experiments/ belongs to the command line
+TORCH = {"numpy", "torch", "torchvision", "PIL"}  # torchvision brings the last
+MAY_IMPORT = {  # besides the standard library and itself
+    "reference": {"numpy"},
+    "prune": {"numpy", "torch"},
+    "train": TORCH,
+    "experiments": TORCH | {"prune", "train", "reference", "click"},  # click: see below
+    "benchmarks": TORCH | {"prune", "train", "experiments", "click"},
+    "cli": {"click", "experiments", "train"},
+}
+EXTRAS = {"matplotlib", "submitit", "tensorboard", "torch_pruning"}  # in functions
+
+
+def files(package: str) -> list[Path]:
+    found = [*ROOT.glob(f"{package}.py"), *(ROOT / package).rglob("*.py")]
+    assert found, f"{package} is not where this test looks for it"
+    return found
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The package of each import statement; relative ones are "."."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." if node.level else node.module.partition(".")[0]
+
+
+def in_functions(tree: ast.AST) -> set[str]:
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    return {name for function in functions for name in imported(function)}
+
+
+def violations(source: str, package: str) -> set[str]:
+    """What a file of `package` imports and may not."""
+    tree = ast.parse(source)
+    foreign = set(imported(tree)) - MAY_IMPORT[package] - {package} - sys.stdlib_module_names
+    if package in ("experiments", "benchmarks"):
+        outside = set(imported(_without_functions(tree)))
+        foreign -= (EXTRAS & in_functions(tree)) - outside
+    return foreign
+
+
+def _without_functions(tree: ast.Module) -> ast.Module:
+    """The module's own statements, which run when it is imported; its classes' bodies, too."""
+    return ast.Module([n for n in tree.body if not isinstance(n, ast.FunctionDef)], [])
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_point_one_way(package):
+    for path in files(package):
+        assert violations(path.read_text(), package) == set(), path
+
+
+def test_reference_meets_torch_nowhere_outside_the_tests():
+    """That reference and prune agree is a theorem to test, not shared code."""
+    for path in files("experiments"):
+        names = set(imported(ast.parse(path.read_text())))
+        assert "reference" not in names or not names & {"torch", "prune", "train"}, path
+
+
+def test_cli_imports_torch_only_in_commands():
+    """So `--help` is quick."""
+    for file in ("cli.py", *(f"experiments/{name}" for name in (*SPOKEN, "__init__.py"))):
+        own = set(imported(_without_functions(ast.parse((ROOT / file).read_text()))))
+        assert own <= {"click", "experiments"} | sys.stdlib_module_names, file
+
+
+def test_only_what_belongs_to_the_command_line_imports_click():
+    """Experiments are for scripts, too."""
+    for path in files("experiments"):
+        click = "click" in imported(ast.parse(path.read_text()))
+        assert click == (path.name in SPOKEN), path
+
+
+def speaks(tree: ast.AST) -> bool:
+    """Whether it prints, or takes the standard streams."""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return bool(names & {"print"} or attributes & {"stdout", "stderr", "__stdout__", "__stderr__"})
+
+
+@pytest.mark.parametrize("package", sorted(MAY_IMPORT.keys() - {"cli", "benchmarks"}))
+def test_only_the_command_line_prints(package):
+    for path in files(package):
+        assert speaks(ast.parse(path.read_text())) == (path.name == "console.py"), path
+
+
+def test_dependencies_are_what_is_imported():
+    """Core dependencies as in pyproject.toml (tomllib is not in Python 3.10)."""
+    project = (ROOT / "pyproject.toml").read_text()
+    (listed,) = re.findall(r"^dependencies = (\[.*\])$", project, re.MULTILINE)
+    required = {re.match(r"\w+", text)[0] for text in ast.literal_eval(listed)}
+    assert required == set.union(*MAY_IMPORT.values()) - set(MAY_IMPORT) - {"PIL"}
+
+
+@pytest.mark.parametrize(
+    "package, source, found",
+    [
+        ("reference", "import torch", {"torch"}),
+        ("reference", "def f():\n  from prune.masks import top", {"prune"}),
+        ("prune", "import numpy.linalg, train.data", {"train"}),
+        ("prune", "if True:\n  from . import masks", {"."}),
+        ("train", "from prune import apply", {"prune"}),
+        ("train", "import matplotlib", {"matplotlib"}),
+        ("experiments", "import matplotlib.pyplot", {"matplotlib"}),
+        (
+            "experiments",
+            "if 1:\n  import matplotlib\ndef f():\n  import matplotlib",
+            {"matplotlib"},
+        ),
+        ("experiments", "def f():\n  import matplotlib.pyplot", set()),
+        ("experiments", "import cli, math", {"cli"}),
+    ],
+)
+def test_violations_are_seen(package, source, found):
+    assert violations(source, package) == found
+
+
+@pytest.mark.parametrize(
+    "source", ["print(1)", "import sys\nsys.stderr.write('')", "f = print", "map(print, 'a')"]
+)
+def test_speaking_is_heard(source):
+    assert speaks(ast.parse(source)) and not speaks(ast.parse("def f(fingerprint): ..."))

@@ -1,0 +1,1 @@
+"""The proofs: theorems, necessity of each hypothesis, the reference, its agreement with torch."""

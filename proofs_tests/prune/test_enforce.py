@@ -1,0 +1,526 @@
+"""After `apply`, pruned weights are 0 in every forward pass and stay so (Algorithm 1, line 7)."""
+
+import copy
+import gc
+import io
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from proofs_tests.tools.torch_strategies import batch, networks
+from prune import Probe, apply, prunable, prune
+from prune.masks import dense_masks
+
+
+def network(dtype=torch.float32):
+    """A small network of every kind of layer that matters here, the same at each call."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(2, 4, 3, padding=1)
+    layers = [conv, nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)]
+    return nn.Sequential(*layers).to(dtype)
+
+
+def masks_of(model, seed=0, density=0.5):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        n: torch.rand(w.shape, generator=generator) < density for n, w in prunable(model).items()
+    }
+
+
+def pruned_are_zero(model, masks):
+    return all((w[~masks[n]] == 0).all() for n, w in prunable(model).items())
+
+
+def kept_are_not(model, masks):
+    return all((w[masks[n]] != 0).all() for n, w in prunable(model).items())
+
+
+def disturb(model):
+    """Write to all weights from outside, as code that knows nothing of masks may."""
+    for p in model.parameters():
+        p.data.add_(1)
+
+
+def data(dtype=torch.float32):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(4):
+        yield torch.randn(5, 2, 4, 4, generator=generator).to(dtype), torch.arange(5) % 3
+
+
+def train(model, optimizer):
+    """A few ordinary steps."""
+    model.train()
+    for images, labels in data(next(model.parameters()).dtype):
+        optimizer.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+
+
+def train_plainly(model, optimizer, masks):
+    """The same with the masks multiplied in by hand, wherever that can matter."""
+    weights = prunable(model)
+    for images, labels in data(next(model.parameters()).dtype):
+        optimizer.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        for name, w in weights.items():
+            w.grad *= masks[name]
+        optimizer.step()
+        for name, w in weights.items():
+            w.data *= masks[name]
+
+
+OPTIMIZERS = {
+    "sgd": lambda ps: torch.optim.SGD(ps, 0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+    "sgd foreach": lambda ps: torch.optim.SGD(ps, 0.1, momentum=0.9, foreach=True),
+    "sgd fused": lambda ps: torch.optim.SGD(ps, 0.1, momentum=0.9, weight_decay=0.1, fused=True),
+    "adam": lambda ps: torch.optim.Adam(ps, 0.1, weight_decay=0.1, amsgrad=True),
+    "adamw": lambda ps: torch.optim.AdamW(ps, 0.1, weight_decay=0.1),
+    "adamw fused": lambda ps: torch.optim.AdamW(ps, 0.1, weight_decay=0.1, fused=True),
+    "rmsprop": lambda ps: torch.optim.RMSprop(ps, 0.01, momentum=0.9, centered=True),
+    "adagrad": lambda ps: torch.optim.Adagrad(ps, 0.1, weight_decay=0.1),
+    "nadam": lambda ps: torch.optim.NAdam(ps, 0.1),
+}
+optimizers = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+
+
+# Training
+
+
+@optimizers
+@pytest.mark.parametrize("dense_steps_first", [False, True])
+def test_pruned_weights_stay_zero_and_the_others_train_as_ever(make, dense_steps_first):
+    """Bit for bit as in a plain masked loop; also with momentum gathered before pruning."""
+    model, plain = network(), network()
+    masks = masks_of(model)
+    optimizer, plain_optimizer = make(model.parameters()), make(plain.parameters())
+    if dense_steps_first:
+        train(model, optimizer)
+        train(plain, plain_optimizer)
+    apply(model, masks)
+    for name, w in prunable(plain).items():
+        w.data *= masks[name]
+    train(model, optimizer)
+    train_plainly(plain, plain_optimizer, masks)
+    assert pruned_are_zero(model, masks)
+    assert kept_are_not(model, masks)
+    for (name, t), expected in zip(model.state_dict().items(), plain.state_dict().values()):
+        assert torch.equal(t, expected), name
+
+
+@optimizers
+def test_pruned_weights_are_zero_between_any_two_lines(make):
+    """After each step, not only in the next forward pass; and their gradient is 0."""
+    model = network()
+    masks = masks_of(model)
+    optimizer = make(model.parameters())
+    train(model, optimizer)
+    apply(model, masks)
+    for images, labels in data():
+        optimizer.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        assert all((w.grad[~masks[n]] == 0).all() for n, w in prunable(model).items())
+        optimizer.step()
+        assert pruned_are_zero(model, masks)
+
+
+def test_an_optimizer_that_runs_the_model_itself():
+    """L-BFGS moves all weights in one vector and evaluates the loss many times a step."""
+    model = network(torch.float64)
+    masks = masks_of(model)
+    apply(model, masks)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=5)
+    images, labels = next(data(torch.float64))
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        assert pruned_are_zero(model, masks)
+        return loss
+
+    optimizer.step(closure)
+    assert pruned_are_zero(model, masks)
+
+
+def test_gradients_that_add_up_over_passes():
+    """Two forward passes before the backward ones: nothing changed in between."""
+    model = network().eval()
+    masks = masks_of(model)
+    apply(model, masks)
+    losses = [F.cross_entropy(model(images), labels) for images, labels in data()]
+    sum(losses).backward()
+    assert all((w.grad[~masks[n]] == 0).all() for n, w in prunable(model).items())
+
+
+def test_weights_that_get_one_gradient_are_masked_each_by_its_own_mask():
+    """Autograd hands the gradient of a sum to both terms; masking one must not touch the other."""
+    model = nn.ModuleList([nn.Linear(4, 3), nn.Linear(4, 3)])
+    masks = masks_of(model)
+    apply(model, masks)
+    x = torch.ones(2, 4)
+    for layer in model:
+        layer(x)
+    F.linear(x, model[0].weight + model[1].weight).sum().backward()
+    for name, w in prunable(model).items():
+        assert torch.equal(w.grad, 2.0 * masks[name])
+
+
+def test_a_weight_frozen_at_first_is_guarded_when_it_trains():
+    """Fine-tuning often thaws layers later."""
+    model = network().requires_grad_(False)
+    masks = masks_of(model)
+    apply(model, masks)
+    model.requires_grad_(True)
+    train(model, torch.optim.SGD(model.parameters(), 0.1, momentum=0.9))
+    assert pruned_are_zero(model, masks)
+    assert all((w.grad[~masks[n]] == 0).all() for n, w in prunable(model).items())
+
+
+@given(networks(exact=True), st.integers(0, 2**16))
+def test_any_network_runs_as_if_its_weights_were_masked(net, seed):
+    """f(x; mu * theta) (Algorithm 1, line 7), and nothing else of the model changes."""
+    model, plain = net.model.double(), copy.deepcopy(net.model).double()
+    masks = masks_of(model, seed)
+    for name, w in prunable(plain).items():
+        w.data *= masks[name]
+    keys = list(model.state_dict())
+    apply(model, masks)
+    x = batch(net.shape, seed)
+    assert torch.equal(model.eval()(x), plain.eval()(x))
+    assert list(model.state_dict()) == keys
+    assert type(model) is type(plain)
+    assert [n for n, _ in model.named_parameters()] == [n for n, _ in plain.named_parameters()]
+
+
+# Whatever else writes to the weights
+
+
+def assert_zero_in_forward(model, masks):
+    """Run as a masked twin would, whatever the weights were before."""
+    twin = network(next(model.parameters()).dtype).eval()
+    twin.load_state_dict({**dict(model.named_parameters()), **dict(model.named_buffers())}, False)
+    for name, w in prunable(twin).items():
+        w.data *= masks[name]
+    images, _ = next(data(next(model.parameters()).dtype))
+    assert torch.equal(model.eval()(images), twin(images))
+    assert pruned_are_zero(model, masks)
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_foreign_writes_are_undone_before_the_forward_pass(mode):
+    """No hook sees them; the next pass does, in any mode of autograd."""
+    model = network()
+    masks = masks_of(model)
+    apply(model, masks)
+    disturb(model)
+    with mode():
+        assert_zero_in_forward(model, masks)
+    vector_to_parameters(parameters_to_vector(model.parameters()) + 1, model.parameters())
+    with mode():
+        assert_zero_in_forward(model, masks)
+
+
+def test_foreign_writes_are_not_saved():
+    """A state_dict is what a forward pass would see."""
+    model = network()
+    masks = masks_of(model)
+    apply(model, masks)
+    disturb(model)
+    state = model.state_dict()
+    assert all((state[name][~mask] == 0).all() for name, mask in masks.items())
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_a_dense_state_dict_is_masked_when_loaded(assign):
+    """Also where loading replaces the parameters, and in training after that."""
+    model = network()
+    masks = masks_of(model)
+    apply(model, masks)
+    dense = {name: t + 1 for name, t in network().state_dict().items()}
+    model.load_state_dict(dense, assign=assign)
+    assert pruned_are_zero(model, masks)
+    train(model, torch.optim.SGD(model.parameters(), 0.1, momentum=0.9))
+    assert pruned_are_zero(model, masks)
+    assert all((w.grad[~masks[n]] == 0).all() for n, w in prunable(model).items())
+
+
+def test_a_state_dict_has_no_trace_of_masks():
+    """It loads into a fresh network, strictly, and is as it would be without `apply`."""
+    model, fresh = network(), network()
+    masks = masks_of(model)
+    apply(model, masks)
+    assert list(model.state_dict()) == list(fresh.state_dict())
+    fresh.load_state_dict(model.state_dict())
+    assert pruned_are_zero(fresh, masks)
+
+
+@pytest.mark.parametrize("run_first", [False, True])
+def test_a_deep_copy_is_guarded_and_independent(run_first):
+    """Copied before any pass or after; the original goes on by itself."""
+    model = network()
+    masks = masks_of(model)
+    apply(model, masks)
+    if run_first:
+        train(model, torch.optim.SGD(model.parameters(), 0.1))
+    clone = copy.deepcopy(model)
+    train(clone, torch.optim.SGD(clone.parameters(), 0.1, momentum=0.9, weight_decay=0.1))
+    assert pruned_are_zero(clone, masks)
+    assert all((w.grad[~masks[n]] == 0).all() for n, w in prunable(clone).items())
+    disturb(clone)
+    assert_zero_in_forward(clone, masks)
+    other = masks_of(model, seed=1)
+    apply(model, other)
+    assert pruned_are_zero(model, other)
+    assert_zero_in_forward(clone, masks)
+
+
+def test_a_copy_outlives_its_original():
+    """The guards of one do not hang on the other."""
+    model = network()
+    masks = masks_of(model)
+    apply(model, masks)
+    clone = copy.deepcopy(model)
+    train(model, torch.optim.SGD(model.parameters(), 0.1))
+    del model
+    gc.collect()
+    train(clone, torch.optim.SGD(clone.parameters(), 0.1, momentum=0.9))
+    assert pruned_are_zero(clone, masks)
+
+
+def test_an_average_of_models_is_guarded():
+    """Exponential averages copy the model and write to the copy."""
+    model = network()
+    masks = masks_of(model)
+    apply(model, masks)
+    average = torch.optim.swa_utils.AveragedModel(model)
+    train(model, torch.optim.SGD(model.parameters(), 0.1, momentum=0.9))
+    average.update_parameters(model)
+    average.update_parameters(model)
+    assert_zero_in_forward(average.module, masks)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_masks_follow_the_model_to_another_dtype(dtype):
+    """And back; with gradients and an optimizer that is made afterwards."""
+    model = network()
+    masks = masks_of(model)
+    apply(model, masks)
+    train(model, torch.optim.SGD(model.parameters(), 0.1))
+    model.zero_grad()
+    model = model.to(dtype)
+    train(model, torch.optim.SGD(model.parameters(), 0.1, momentum=0.9))
+    assert pruned_are_zero(model, masks)
+    disturb(model)
+    assert_zero_in_forward(model, masks)
+    model = model.float()
+    disturb(model)
+    assert_zero_in_forward(model, masks)
+
+
+@pytest.mark.gpu
+def test_masks_follow_the_model_to_another_device():
+    model = network()
+    masks = masks_of(model)
+    apply(model, masks)
+    model = model.cuda()
+    disturb(model)
+    model(next(data())[0].cuda())
+    assert pruned_are_zero(model.cpu(), masks)
+
+
+def test_a_whole_model_can_be_pickled():
+    """torch.save keeps the masks and the guards."""
+    model = network()
+    masks = masks_of(model)
+    apply(model, masks)
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    loaded = torch.load(file, weights_only=False)
+    disturb(loaded)
+    assert_zero_in_forward(loaded, masks)
+    train(loaded, torch.optim.SGD(loaded.parameters(), 0.1, momentum=0.9))
+    assert pruned_are_zero(loaded, masks)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_is_guarded():
+    """torch.compile traces the guard along with the layer."""
+    model = network()
+    masks = masks_of(model)
+    apply(model, masks)
+    compiled = torch.compile(model, backend="aot_eager")
+    train(compiled, torch.optim.SGD(model.parameters(), 0.1, momentum=0.9))
+    assert pruned_are_zero(model, masks)
+    images, _ = next(data())
+    compiled.eval()
+    disturb(model)
+    output = compiled(images)
+    assert torch.equal(output, copy.deepcopy(model)(images))
+    assert pruned_are_zero(model, masks)
+
+
+# Masks applied again, shared, partial
+
+
+def test_applying_again_replaces_the_masks():
+    """What was 0 stays 0 until it is trained; then the new masks alone decide."""
+    model = network()
+    first, second = masks_of(model), masks_of(model, seed=1)
+    apply(model, first)
+    apply(model, second)
+    assert pruned_are_zero(model, second)
+    assert pruned_are_zero(model, first)
+    train(model, torch.optim.SGD(model.parameters(), 0.1))
+    assert pruned_are_zero(model, second)
+    assert kept_are_not(model, second)
+
+
+def test_applying_again_adds_no_hooks():
+    model = network()
+    apply(model, masks_of(model))
+    hooks = [len(m._forward_pre_hooks) for m in model.modules()]
+    apply(model, masks_of(model))
+    assert [len(m._forward_pre_hooks) for m in model.modules()] == hooks
+
+
+def test_masks_are_copied():
+    """What the caller does to them later is nothing to the model."""
+    model = network()
+    masks = masks_of(model)
+    apply(model, masks)
+    expected = {name: mask.clone() for name, mask in masks.items()}
+    for mask in masks.values():
+        mask.fill_(True)
+    disturb(model)
+    assert_zero_in_forward(model, expected)
+
+
+def test_weights_without_a_mask_are_left_alone():
+    model = network()
+    masks = masks_of(model)
+    apply(model, {"0.weight": masks["0.weight"]})
+    disturb(model)
+    assert_zero_in_forward(model, {**dense_masks(model), "0.weight": masks["0.weight"]})
+
+
+class Tied(nn.Module):
+    """Two layers and an embedding with one weight; the last to be listed runs first."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.embedding, self.first = nn.Linear(4, 4), nn.Embedding(4, 4), nn.Linear(4, 4)
+        self.first.weight = self.embedding.weight = self.last.weight
+
+    def forward(self, tokens):
+        return self.last(self.first(self.embedding(tokens)))
+
+
+@pytest.mark.parametrize("clone", [False, True])
+def test_a_shared_weight_is_masked_wherever_it_is_used(clone):
+    """In whichever layer runs first, and after the last of them was loaded."""
+    torch.manual_seed(0)
+    model = Tied()
+    masks = masks_of(model)
+    assert list(masks) == ["last.weight"]
+    apply(model, masks)
+    model = copy.deepcopy(model) if clone else model
+    disturb(model)
+    tokens = torch.arange(4)
+    plain = Tied()
+    plain.load_state_dict(dict(model.named_parameters()), strict=False)
+    plain.last.weight.data *= masks["last.weight"]
+    assert torch.equal(model(tokens), plain(tokens))
+    model.load_state_dict({name: t + 1 for name, t in model.state_dict().items()})
+    assert pruned_are_zero(model, masks)
+    disturb(model)
+    state, pruned = model.state_dict(), ~masks["last.weight"]
+    assert all((state[f"{layer}.weight"][pruned] == 0).all() for layer, _ in model.named_children())
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(tokens).square().mean().backward()
+        optimizer.step()
+        assert pruned_are_zero(model, masks)
+
+
+def test_a_shared_weight_is_guarded_when_one_of_its_layers_is_gone():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    masks = masks_of(model)
+    apply(model, masks)
+    layer = model[1]
+    del model
+    gc.collect()
+    optimizer = torch.optim.SGD(layer.parameters(), 0.1, momentum=0.9)
+    for _ in range(3):
+        layer(torch.ones(1, 4)).square().sum().backward()
+        optimizer.step()
+        assert (layer.weight[~masks["0.weight"]] == 0).all()
+
+
+def test_a_weight_may_outlive_its_layer():
+    """In the optimizer, and in a graph that is still to be run backward."""
+    model = nn.Sequential(nn.Linear(4, 4))
+    apply(model, masks_of(model))
+    weight, loss = model[0].weight, model(torch.ones(1, 4)).sum()
+    optimizer = torch.optim.SGD([weight], 0.1)
+    del model
+    gc.collect()
+    loss.backward()
+    optimizer.step()
+    assert weight.isfinite().all()
+
+
+def test_attention_is_masked_though_it_never_calls_its_projection():
+    """nn.MultiheadAttention reads out_proj.weight; a deep copy has no other guard than its pass."""
+    torch.manual_seed(0)
+    model = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
+    masks = masks_of(model)
+    assert "self_attn.out_proj.weight" in masks
+    apply(model, masks)
+    model = copy.deepcopy(model)
+    optimizer = torch.optim.AdamW(model.parameters(), 0.1, weight_decay=0.1)
+    x = torch.randn(3, 5, 4)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        assert all((w.grad[~masks[n]] == 0).all() for n, w in prunable(model).items())
+        optimizer.step()
+        assert pruned_are_zero(model, masks)
+    disturb(model)
+    with torch.no_grad():
+        model.eval()(x)
+    assert pruned_are_zero(model, masks)
+
+
+# Refusals
+
+
+def test_masks_that_do_not_fit_change_nothing():
+    """The good one among them is not applied either."""
+    model = network()
+    before = copy.deepcopy(model.state_dict())
+    masks = masks_of(model)
+    with pytest.raises(ValueError, match=r"mask '5.weight' is torch.bool of shape \(3, 1\)"):
+        apply(model, {**masks, "5.weight": masks["5.weight"][:, :1]})
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+    assert not any(m._forward_pre_hooks for m in model.modules())
+    assert len(list(model.buffers())) == 3
+
+
+def test_a_pruned_model_can_be_pruned_again():
+    """Weights that `apply` holds at 0 score 0 and go first."""
+    model = network()
+    first = prune(model, "synflow", Probe((2, 4, 4)), 4, steps=5)
+    apply(model, first)
+    second = prune(model, "synflow", Probe((2, 4, 4)), 8, steps=5)
+    assert all((second[name] <= first[name]).all() for name in first)
+    apply(model, second)
+    assert pruned_are_zero(model, second)
+    assert kept_are_not(model, second)
