@@ -7,9 +7,9 @@ from experiments.config import RunConfig
 from experiments.inputs import initial_model, probe_shape
 from experiments.limits import DTYPES
 from prune import Probe
-from prune.diagnosis import Diagnosis, Layer, Residual
-from prune.diagnosis import diagnose as measure
-from prune.verdict import verdict
+from prune.diagnosis.measure import Diagnosis, Layer, Residual
+from prune.diagnosis.measure import diagnose as measure
+from prune.diagnosis.verdict import verdict
 
 KINDS = ("zero", "negative", "not_finite")
 WORDS = ("zero", "negative", "not finite")

@@ -1,7 +1,7 @@
 """Prune any torch.nn.Module at initialisation. Knows no data set and no training."""
 
 from prune.enforce import apply
-from prune.flow import connected
+from prune.fast.flow import connected
 from prune.masks import density, load_masks, prunable, save_masks
 from prune.pruning import Step, prune
 from prune.scores import SCORES, Probe

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from prune.flow import flow_at_ends, flow_gradients, scored
+from prune.fast.flow import flow_at_ends, flow_gradients, scored
+from prune.fast.matrices import Matrix, cut_down, full_mask, matrix_of, without
+from prune.fast.selection import Found, Scored, lowest, lowest_within
 from prune.masks import dense_masks, prunable
-from prune.matrices import Matrix, cut_down, full_mask, matrix_of, without
 from prune.schedules import SCHEDULES, target
 from prune.scores import SCORES, Score, synflow
 from prune.scoring import Probe
-from prune.selection import Found, Scored, lowest, lowest_within
 
 SCOPES = ("global", "local")
 MARGIN = 1e-9  # what certified leaves of R, so that rounding cannot close the last path

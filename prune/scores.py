@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prune.flow import synaptic_flow
+from prune.fast.flow import synaptic_flow
 from prune.masks import Masks, masked, prunable
 from prune.scoring import Probe, Tensors, device_of, gradients, leaves, output, undisturbed, values
 

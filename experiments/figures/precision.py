@@ -19,7 +19,7 @@ from experiments.figures.collect import name
 from experiments.inputs import initial_model, probe_shape
 from experiments.progress import Progress
 from prune import Probe
-from prune.flow import Positive, magnitudes, synaptic_flow
+from prune.fast.flow import Positive, magnitudes, synaptic_flow
 from prune.masks import Masks, Scores, dense_masks, keep_top, size
 from prune.schedules import exponential
 from prune.scoring import device_of, gradients, leaves, output, undisturbed, values

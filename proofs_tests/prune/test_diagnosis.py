@@ -17,11 +17,11 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from cli import main
 from proofs_tests.tools.torch_strategies import Apply
 from prune import Probe
-from prune.diagnosis import by_channel, diagnose, layer_cuts
-from prune.flow import synaptic_flow
+from prune.diagnosis.measure import by_channel, diagnose, layer_cuts
+from prune.diagnosis.trace import INPUT, Operation, Stream
+from prune.diagnosis.verdict import verdict
+from prune.fast.flow import synaptic_flow
 from prune.masks import dense_masks
-from prune.trace import INPUT, Operation, Stream
-from prune.verdict import verdict
 from train.models import build
 
 IMAGE = (3, 16, 16)

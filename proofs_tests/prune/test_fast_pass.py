@@ -19,11 +19,11 @@ from benchmarks.literal import literal_synflow
 from proofs_tests.tools.oracles import algorithm_1, counts, positive, row
 from proofs_tests.tools.torch_strategies import EPS, Apply, Network, Residual, fill, shape_after
 from prune import Probe, apply, prunable, prune
-from prune.flow import synaptic_flow
+from prune.fast.flow import synaptic_flow
+from prune.fast.matrices import cut_down, full_mask, matrix_of, spread, without
+from prune.fast.plateaus import NONE, Map, Plateau, Plateaus, added, narrowed, windowed
+from prune.fast.products import Gradient, Products
 from prune.masks import dense_masks, size
-from prune.matrices import cut_down, full_mask, matrix_of, spread, without
-from prune.plateaus import NONE, Map, Plateau, Plateaus, added, narrowed, windowed
-from prune.products import Gradient, Products
 from train.models import build
 
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prune.fast.selection import AT_ONCE, Scored, _narrow, _portions, lowest, lowest_within
 from prune.masks import keep_top, kept, size, top
-from prune.selection import AT_ONCE, Scored, _narrow, _portions, lowest, lowest_within
 
 
 @st.composite
@@ -44,9 +44,9 @@ def left(found, masks):
 
 bounds = st.sampled_from([-inf, 1.0, 2.0, 3.0, 200.0, 700.0, inf])
 samples = st.one_of(
-    st.integers(0, 12).map(lambda size: patch("prune.selection.SAMPLE", size)),
+    st.integers(0, 12).map(lambda size: patch("prune.fast.selection.SAMPLE", size)),
     st.tuples(bounds, bounds).map(
-        lambda pair: patch("prune.selection._bracket", lambda *_: tuple(sorted(pair)))
+        lambda pair: patch("prune.fast.selection._bracket", lambda *_: tuple(sorted(pair)))
     ),
 )  # a small sample, or one from which anything was concluded
 
@@ -57,7 +57,7 @@ def test_the_lowest_are_those_that_keep_top_prunes(weights, share, sample):
     scores, masks = weights
     alive = sum(int(mask.sum()) for mask in masks.values())
     count = round(share * alive)
-    with sample, patch("prune.selection.AT_ONCE", 7):
+    with sample, patch("prune.fast.selection.AT_ONCE", 7):
         found = lowest(as_scored(scores, masks), count)
     expected = keep_top(scores, masks, alive - count)
     assert all(torch.equal(left(found, masks)[name], expected[name]) for name in masks)
@@ -70,7 +70,7 @@ def test_the_lowest_within_a_budget_are_as_many_as_fit(weights, of_sum, of_all, 
     scores, masks = weights
     ranked = torch.cat([scores[name][masks[name]] for name in masks]).sort().values
     budget, most = of_sum * ranked.sum().item() // 10, of_all * len(ranked) // 10
-    with sample, patch("prune.selection.AT_ONCE", 7):
+    with sample, patch("prune.fast.selection.AT_ONCE", 7):
         found = lowest_within(as_scored(scores, masks), budget, most)
     count = min(most, int((ranked.cumsum(0) <= budget).sum()))
     expected = keep_top(scores, masks, len(ranked) - count)
@@ -99,7 +99,7 @@ def test_scores_are_formed_in_portions(weights):
     """Rows together, all in order: never more than AT_ONCE but for a single row, never far less."""
     scores, masks = weights
     longest = max(S.shape[1] for S in scores.values())
-    with patch("prune.selection.AT_ONCE", 7):
+    with patch("prune.fast.selection.AT_ONCE", 7):
         formed, alive = zip(*_portions(as_scored(scores, masks)))
     assert torch.equal(torch.cat(formed), torch.cat([S.flatten() for S in scores.values()]))
     assert torch.equal(torch.cat(alive), torch.cat([mask.flatten() for mask in masks.values()]))
@@ -144,7 +144,7 @@ def counted(scored):
         return top(S, keep)
 
     spied = {n: s._replace(rows=lambda part, s=s: noted(s.rows(part))) for n, s in scored.items()}
-    with patch("prune.selection.top", ranking):
+    with patch("prune.fast.selection.top", ranking):
         yield spied, formed, ranked
 
 

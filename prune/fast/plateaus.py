@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from prune.products import pair
+from prune.fast.products import pair
 
 
 class Plateau(NamedTuple):

@@ -14,7 +14,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from prune.matrices import Matrix, spread
+from prune.fast.matrices import Matrix, spread
 
 
 class Gradient(NamedTuple):

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from prune.flow import NORMALISATIONS, WEIGHTED
+from prune.fast.flow import NORMALISATIONS, WEIGHTED
 
 INPUT = "input"
 MIXING = {  # what may join or reorder channels; by name, as function, method and operator share it

@@ -5,8 +5,8 @@ from math import isfinite
 
 import torch
 
-from prune.diagnosis import Diagnosis
-from prune.trace import Normalisation, Operation
+from prune.diagnosis.measure import Diagnosis
+from prune.diagnosis.trace import Normalisation, Operation
 
 PLAIN = {
     "multi_head_attention_forward": "softmax attention",

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from prune.flow import Positive, magnitudes
+from prune.diagnosis.trace import INPUT, Normalisation, Operation, Tracer, Watch, running
+from prune.fast.flow import Positive, magnitudes
 from prune.masks import Masks, dense_masks
 from prune.scoring import Probe, Tensors, device_of, leaves, output, undisturbed, values
-from prune.trace import INPUT, Normalisation, Operation, Tracer, Watch, running
 
 HOMOGENEOUS = 1e-9  # the largest defect: powers of two scale without rounding, so 0 is usual
 Cut = frozenset[str]  # names of prunable weights

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from prune.fast.matrices import Matrix, full_mask, matrix_of, spread
+from prune.fast.plateaus import Plateaus
+from prune.fast.products import Gradient, Products
+from prune.fast.selection import Scored
 from prune.masks import Masks, check_masks, prunable
-from prune.matrices import Matrix, full_mask, matrix_of, spread
-from prune.plateaus import Plateaus
-from prune.products import Gradient, Products
 from prune.scoring import (
     Probe,
     Tensors,
@@ -21,7 +22,6 @@ from prune.scoring import (
     undisturbed,
     values,
 )
-from prune.selection import Scored
 
 
 class Flow(NamedTuple):

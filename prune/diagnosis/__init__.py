@@ -1,0 +1,1 @@
+"""Diagnosis: whether a network satisfies the hypotheses of the theorems, by measurement."""

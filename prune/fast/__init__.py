@@ -1,0 +1,1 @@
+"""SynFlow, computed faster; the masks are the same."""
