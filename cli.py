@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from experiments.console import (
+from experiments.commandline.console import (
     Sentences,
     all_pass,
     chosen_device,
@@ -20,7 +20,7 @@ from experiments.console import (
     show_result,
     usage,
 )
-from experiments.options import (
+from experiments.commandline.options import (
     DATASET_HELP,
     MODEL_HELP,
     NETWORK,
@@ -54,7 +54,7 @@ def run(**given) -> None:
     A finished run is not repeated, an interrupted one goes on. The last line on stdout is
     `result: PATH`.
     """
-    from experiments.run import run as run_experiment
+    from experiments.runs.run import run as run_experiment
 
     config = configured(given)
     with progress() as bar:
@@ -81,8 +81,9 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
 
     Compression 1 is trained once per seed, for all pruners.
     """
-    from experiments import grid, presets, reports
-    from experiments import sweep as sweeps
+    from experiments.commandline import reports
+    from experiments.sweeps import grid, presets
+    from experiments.sweeps import sweep as sweeps
 
     given["lr_drops"] = usage(epochs_of, given["lr_drops"])
     names = given.pop("preset")
@@ -112,7 +113,7 @@ def imp(**given) -> None:
     After cycle k of n, ceil(N rho^(-k/n)) weights are left. Finished cycles are not repeated,
     an interrupted one goes on. The last line on stdout is `result: PATH`.
     """
-    from experiments.imp import imp as run_cycles
+    from experiments.runs.imp import imp as run_cycles
 
     config = configured(given)
     with progress() as bar:
@@ -145,8 +146,8 @@ def selfcheck(ctx: click.Context, device: str, published: bool, data_dir, result
 @click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
 def inspect_command(directory: Path) -> None:
     """Per-layer table, empty tensors, connected or not, the prune/cut certificate."""
-    from experiments import reports
-    from experiments.inspection import inspect
+    from experiments.commandline import reports
+    from experiments.runs.inspection import inspect
 
     click.echo(reports.inspection(*inspect(directory)))
 
@@ -159,8 +160,8 @@ def export_command(directory: Path, device: str | None) -> None:
 
     Writes compact.pt2 beside the run's files: `torch.export.load(path).module()` runs it.
     """
-    from experiments import reports
-    from experiments.export import export
+    from experiments.commandline import reports
+    from experiments.runs.export import export
 
     click.echo(reports.export(export(directory, chosen_device(device))))
 
@@ -172,8 +173,8 @@ def diagnose(**given) -> None:
 
     Looks at the network at initialisation; --dataset gives the shapes, no data is read.
     """
-    from experiments.diagnosis import diagnose as diagnose_network
-    from experiments.diagnosis import report
+    from experiments.runs.diagnosis import diagnose as diagnose_network
+    from experiments.runs.diagnosis import report
 
     config = configured(given)
     click.echo(report(config, diagnose_network(config)))
@@ -209,7 +210,7 @@ def data() -> None:
 @options("data-dir")
 def data_list(data_dir: str) -> None:
     """All datasets, and where each was found."""
-    from experiments import reports
+    from experiments.commandline import reports
     from train.data import DATASETS, locate
 
     for name, dataset in DATASETS.items():
@@ -225,7 +226,7 @@ def data_list(data_dir: str) -> None:
 @options("data-dir")
 def data_fetch(name: str, data_dir: str) -> None:
     """Download NAME, check its check sum, unpack it."""
-    from experiments.progress import counter
+    from experiments.runs.progress import counter
     from train.fetch import fetch
 
     with progress() as bar:
@@ -238,7 +239,7 @@ def data_fetch(name: str, data_dir: str) -> None:
 @options("data-dir")
 def data_verify(name: str, data_dir: str) -> None:
     """Load all of NAME and check counts, shapes and labels."""
-    from experiments.progress import counter
+    from experiments.runs.progress import counter
     from train.fetch import verify
 
     with progress() as bar:

@@ -1,4 +1,4 @@
-"""A run's configuration: every value that decides its result, resolved and checked."""
+"""A run's configuration: every value that decides its result."""
 
 import hashlib
 import json
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from experiments.limits import TRAINING, check, device_named, one_of
-from prune.scores import READS_DATA, SCORES
-from train.data import known
-from train.models import check_name
-from train.prepared import best_precision
+from prune.scores import READS_DATA
 from train.recipes import RECIPES, Recipe
 
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+TRAINING = ("batch_size", "lr", "lr_drops", "drop_factor", "weight_decay")
+ABLATIONS = ("shuffle", "reinit", "invert")
+PRUNING = ("steps", "schedule", "scope", "ablate", "cycles", "rewind")  # idle where all is kept
 ELSEWHERE = ("data_dir", "results", "workers")  # where and how, without a trace in the result
 
 
@@ -82,36 +82,6 @@ class RunConfig:
         pruner = f"imp{self.cycles}" if self.cycles else self.pruner
         name = f"{model}-{self.dataset}-{pruner}-{self.compression:g}-seed{self.seed}-{digest}"
         return Path(self.results).absolute() / name
-
-
-def resolve(given: Mapping[str, object]) -> RunConfig:
-    """Fill in what was not given (None) and check everything that needs no network or data.
-
-    Args:
-        given: Field names of RunConfig -> value, or None for the default.
-
-    Raises:
-        ValueError: With one sentence that names the option, what was given and what is allowed.
-    """
-    given = {name: value for name, value in given.items() if value is not None}
-    if given.get("cycles", 0) > 0:
-        given |= {"pruner": "magnitude", "steps": given["cycles"]}
-    default = RunConfig()
-    model, dataset = (given.get(n, getattr(default, n)) for n in ("model", "dataset"))
-    check_name(model)
-    known(dataset)
-    pruner = given.get("pruner", default.pruner)
-    one_of("pruner", pruner, SCORES)
-    one_of("recipe", given.get("recipe", default.recipe), RECIPES)
-    recipe = RECIPES[given.get("recipe", default.recipe)](model, dataset)
-    filled = {name: getattr(recipe, name) for name in ("epochs", *TRAINING)}
-    if given.get("schedule") != "certified":
-        filled["steps"] = 100 if pruner == "synflow" else 1
-    device = device_named(given.get("device", "auto"))
-    filled["precision"] = best_precision(device)
-    config = RunConfig(**filled | given | {"device": device})
-    check(config, given)
-    return config
 
 
 def restore(stored: Mapping[str, object]) -> RunConfig:

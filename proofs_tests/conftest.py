@@ -42,7 +42,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
     """The directory of a finished run, to be read only."""
-    from experiments.run import run
+    from experiments.runs.run import run
     from proofs_tests.tools.runs import configured, single_thread
 
     with single_thread():
@@ -52,9 +52,9 @@ def finished(tmp_path_factory) -> Path:
 @pytest.fixture
 def nothing_is_built(monkeypatch):
     """Makes building, reading, pruning and training an error."""
-    for name in ("run.initial_model", "inputs.load", "run.prune", "run.train"):
+    for name in ("run.initial_model", "build.load", "run.prune", "run.train"):
         refuse = lambda *_, name=name, **__: pytest.fail(f"{name} ran")  # noqa: E731
-        monkeypatch.setattr(f"experiments.{name}", refuse)
+        monkeypatch.setattr(f"experiments.runs.{name}", refuse)
 
 
 FACTORY = """

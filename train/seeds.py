@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# What a seed is used for; experiments/run.py has 1 to 5, and rank r draws dropout with 8 + r.
+# What a seed is used for; experiments/runs/run.py has 1 to 5, and rank r draws dropout with 8 + r.
 ORDER, PICTURES, DROPOUT = 6, 7, 8
 
 

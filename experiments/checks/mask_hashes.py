@@ -5,7 +5,7 @@ from torch import nn
 
 from experiments.checks.pictures import random_task
 from experiments.checks.verdict import expect
-from experiments.measure import fingerprint
+from experiments.runs.facts import fingerprint
 from prune import Probe, prune
 from train.batches import plain_batches
 from train.models import build

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from experiments.config import RunConfig, resolve
+from experiments.config import RunConfig
 from experiments.figures import (
     accuracy,
     iterative_magnitude,
@@ -16,7 +16,8 @@ from experiments.figures import (
     variants,
     worked_example,
 )
-from experiments.progress import Progress
+from experiments.resolve import resolve
+from experiments.runs.progress import Progress
 
 FROM_RUNS = {
     "1": accuracy.draw_one,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from experiments.config import RunConfig
 from experiments.figures.collect import name
-from experiments.inputs import probe_shape
-from experiments.results import write_text
+from experiments.runs.build import probe_shape
+from experiments.runs.files import write_text
 
 
 def folder(config: RunConfig) -> Path:

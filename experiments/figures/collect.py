@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.figures.style import LOOKS
-from experiments.grid import series_name
-from experiments.results import RESULT, read_result
+from experiments.runs.files import RESULT, read_result
+from experiments.series import series_name
 from train.data import known
 
 POINT = ("compression", "seed")  # where on a curve a run lies

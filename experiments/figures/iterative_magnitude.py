@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from experiments import results as files
 from experiments.figures import collect, style
 from experiments.figures.accuracy import WHICH
+from experiments.runs import files as files
 
 BLUES = ("#08306b", "#1f5fa6", "#4a97c9", "#8cc0dd", "#bcd6e8")  # one cycle is the darkest
 CAPTION_A = (

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from experiments.config import RunConfig
 from experiments.figures import cells, one_shot, style
-from experiments.progress import Progress
+from experiments.runs.progress import Progress
 
 CAPTION = (
     "Average score of each layer of {model} at initialisation against the inverse of its size, "

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from experiments.config import RunConfig
 from experiments.figures import cells, one_shot, style, walks
-from experiments.progress import Progress
+from experiments.runs.progress import Progress
 
 STEPS = 100  # of SynFlow
 MANY = 1000  # layers that keep more weights than this are compared with the published ones

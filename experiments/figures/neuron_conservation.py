@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from experiments.config import RunConfig
 from experiments.figures import cells, one_shot, style
-from experiments.progress import Progress
+from experiments.runs.progress import Progress
 
 CAPTION = (
     "Total score of the weights into (S_in) and out of (S_out) each channel of {model} at "

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.config import RunConfig
+from experiments.config import DTYPES, RunConfig
 from experiments.figures import cells, style
-from experiments.inputs import RANDOM_SCORES, SCORING_BATCH, SUBSET, initial_model, probe_shape
-from experiments.limits import DTYPES
-from experiments.progress import Progress, counter
+from experiments.runs.build import RANDOM_SCORES, SCORING_BATCH, SUBSET, initial_model, probe_shape
+from experiments.runs.progress import Progress, counter
 from prune import SCORES, Probe
 from prune.masks import Scores, dense_masks, top
 from prune.schedules import target

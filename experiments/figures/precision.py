@@ -16,8 +16,8 @@ from torch.overrides import TorchFunctionMode
 from experiments.config import RunConfig
 from experiments.figures import cells, style
 from experiments.figures.collect import name
-from experiments.inputs import initial_model, probe_shape
-from experiments.progress import Progress
+from experiments.runs.build import initial_model, probe_shape
+from experiments.runs.progress import Progress
 from prune import Probe
 from prune.fast.flow import Positive, magnitudes, synaptic_flow
 from prune.masks import Masks, Scores, dense_masks, keep_top, size

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from experiments.config import RunConfig
 from experiments.figures import cells, style, walks
-from experiments.progress import Progress
+from experiments.runs.progress import Progress
 
 SCHEDULES = ("linear", "exponential")
 EXPONENTS = (0.5, 1, 1.5, 2, 2.5, 3)

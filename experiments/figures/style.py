@@ -11,10 +11,10 @@ from statistics import fmean
 from typing import NamedTuple
 
 from experiments.figures.canvas import SYNFLOW, canvas, save
-from experiments.results import write_rows
+from experiments.runs.files import write_rows
 
 INK, PALE = "#333333", "#d9d9d9"
-PUBLISHED = Path(__file__).resolve().parents[1] / "published"
+PUBLISHED = Path(__file__).resolve().parent / "published"
 
 
 class Look(NamedTuple):
@@ -67,7 +67,7 @@ def write(drawing: Drawing, folder: Path, name: str) -> Path:
 
 
 def published(name: str) -> list[dict[str, str]]:
-    """The rows of one file of experiments/published."""
+    """The rows of one file of experiments/figures/published."""
     with open(PUBLISHED / f"{name}.csv", newline="") as file:
         return list(csv.DictReader(file))
 

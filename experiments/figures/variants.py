@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from experiments.figures import collect, style
 from experiments.figures.accuracy import WHICH, axis_label
-from experiments.grid import series_name
+from experiments.series import series_name
 
 CAPTION = (
     "{names}. Top-1 test accuracy, {which}: mean (line) and range (band) over seeds (up to "

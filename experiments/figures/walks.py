@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 from torch import nn
 
-from experiments.config import RunConfig
+from experiments.config import DTYPES, RunConfig
 from experiments.figures import cells
-from experiments.inputs import initial_model, probe_shape
-from experiments.limits import DTYPES
-from experiments.progress import Progress
+from experiments.runs.build import initial_model, probe_shape
+from experiments.runs.progress import Progress
 from prune import Probe, Step, prunable, prune
 from prune.schedules import SCHEDULES
 

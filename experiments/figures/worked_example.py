@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.figures.canvas import SYNFLOW, canvas, save
-from experiments.results import write_rows
+from experiments.runs.files import write_rows
 from reference.mlp import Mlp
 from reference.pruning import Masks, all_kept, exponential, kept, masked, prune_steps
 from reference.saliency import magnitude, synflow_objective, synflow_scores

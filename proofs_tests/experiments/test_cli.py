@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import main
-from experiments.config import RunConfig, resolve
-from experiments.limits import device_named
-from experiments.options import OPTIONS
-from experiments.results import owned
+from experiments.commandline.options import OPTIONS
+from experiments.config import RunConfig
+from experiments.resolve import device_named, resolve
+from experiments.runs.files import owned
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.runs import ONE_THREAD, configured, raw
 from train import fetch
@@ -247,7 +247,7 @@ def test_whatever_fails_is_one_sentence_and_exit_code_1(monkeypatch, sentence, e
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("experiments.run.run", fail)
+    monkeypatch.setattr("experiments.runs.run.run", fail)
     result = call("run")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.lstrip("\n") == f"Error: {sentence}\n"  # click ends the line of ^C

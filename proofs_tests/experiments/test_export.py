@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments import results
 from experiments.config import restore
-from experiments.export import BATCHES, COMPACT, export
-from experiments.inputs import initial_model
-from experiments.run import run
+from experiments.runs import files as results
+from experiments.runs.build import initial_model
+from experiments.runs.export import BATCHES, COMPACT, export
+from experiments.runs.run import run
 from proofs_tests.tools.runs import configured
 from prune import apply, load_masks, prunable
 from train import checkpoint

@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from cli import main
-from experiments.config import resolve
 from experiments.figures import (
     accuracy,
     catalogue,
@@ -28,9 +27,10 @@ from experiments.figures import (
     variants,
     walks,
 )
-from experiments.inputs import images, initial_model, probe, probe_shape
-from experiments.progress import Silent
-from experiments.results import LAYER_COLUMNS, WEIGHT_COLUMNS, write_rows
+from experiments.resolve import resolve
+from experiments.runs.build import images, initial_model, probe, probe_shape
+from experiments.runs.files import LAYER_COLUMNS, WEIGHT_COLUMNS, write_rows
+from experiments.runs.progress import Silent
 from proofs_tests.tools.sweeps import ablated, result, sweep
 from prune import SCORES, Probe, Step, prune
 from prune.masks import dense_masks, size
@@ -255,7 +255,7 @@ def test_iou_is_both_over_either():
 @pytest.mark.parametrize("number", AT_INITIALISATION)
 def test_a_figure_is_drawn_from_saved_cells_alone(number, computed, few_steps, monkeypatch):
     """No network is built; a second drawing is the same in every byte."""
-    monkeypatch.setattr("experiments.inputs.build", None)
+    monkeypatch.setattr("experiments.runs.build.build", None)
     folder = Path(computed.results)
     for _ in range(2):
         outcome = figure(number, folder, *tiny_options())

@@ -13,12 +13,12 @@ import torch
 from click.testing import CliRunner
 
 import cli
-from experiments import imp as module
-from experiments import run as runs
-from experiments.imp import imp
-from experiments.inputs import initial_model
-from experiments.inspection import inspect
-from experiments.run import run
+from experiments.runs import imp as module
+from experiments.runs import run as runs
+from experiments.runs.build import initial_model
+from experiments.runs.imp import imp
+from experiments.runs.inspection import inspect
+from experiments.runs.run import run
 from proofs_tests.tools.runs import Killed, Killer, N, configured, files
 from prune import load_masks, prunable
 

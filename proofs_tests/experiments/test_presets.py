@@ -7,8 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
-from experiments.grid import series_name, shard
-from experiments.presets import FIVE, PLACES, PRESETS, preset
+from experiments.series import series_name
+from experiments.sweeps.grid import shard
+from experiments.sweeps.presets import FIVE, PLACES, PRESETS, preset
 
 ALL = preset(["laptop"], {"device": "cpu"})
 

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from torch import nn
 
 import cli
-from experiments import console
-from experiments.run import run
+from experiments.commandline import console
+from experiments.runs.run import run
 from proofs_tests.tools import ROOT
 from proofs_tests.tools import rank as ranked
 from proofs_tests.tools.runs import CPU, ONE_THREAD, Killed, Killer, configured

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import experiments.run as module
-from experiments import results
+import experiments.runs.run as module
 from experiments.config import RunConfig
-from experiments.run import run
+from experiments.runs import files as results
+from experiments.runs.run import run
 from proofs_tests.tools.runs import ONE_THREAD, Killed, Killer, command, configured, files, raw
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-import experiments.run as module
-from experiments import results
+import experiments.runs.run as module
 from experiments.config import RunConfig, restore
-from experiments.inputs import initial_model
-from experiments.run import run
+from experiments.runs import files as results
+from experiments.runs.build import initial_model
+from experiments.runs.run import run
 from proofs_tests.tools.runs import CPU, ONE_THREAD, N, command, configured, files, raw, timeless
 from prune import SCORES
 from train import checkpoint
@@ -246,7 +246,7 @@ def test_scores_see_batches_of_the_papers_size(tmp_path, probe, monkeypatch, dat
     known = DATASETS[dataset]
     n = 10 * known.classes + 50
     half = Split(torch.zeros(n, *known.shape, dtype=torch.uint8), torch.arange(n) % known.classes)
-    monkeypatch.setattr("experiments.inputs.load", lambda *_: (half, half))
+    monkeypatch.setattr("experiments.runs.build.load", lambda *_: (half, half))
     monkeypatch.setattr(module, "locate", lambda *_: None)
     seen = probe(configured(tmp_path, dataset=dataset, pruner="snip"))
     assert [len(labels) for _, labels in seen.batches] == batches
@@ -315,7 +315,7 @@ def test_each_configuration_has_a_directory_of_its_own():
 
 @pytest.mark.parametrize("pruner", sorted(SCORES.keys() - set(READERS)))
 def test_without_epochs_a_score_without_data_needs_none_on_disk(tmp_path, pruner, monkeypatch):
-    monkeypatch.setattr("experiments.inputs.load", lambda *_: pytest.fail("data was read"))
+    monkeypatch.setattr("experiments.runs.build.load", lambda *_: pytest.fail("data was read"))
     given = {"model": "resnet20", "dataset": "tiny-imagenet", "width": 0.2, "steps": 1}
     config = configured(tmp_path, epochs=0, pruner=pruner, data_dir=str(tmp_path), **given)
     result = results.read_result(run(config))

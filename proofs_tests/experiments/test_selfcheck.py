@@ -18,7 +18,7 @@ import torch
 from click.testing import CliRunner
 
 import cli
-from experiments import selfcheck as module
+from experiments.checks import selfcheck as module
 from experiments.checks.verdict import Failed, Impossible
 from proofs_tests.tools import ROOT, archives
 from proofs_tests.tools.runs import CPU
@@ -90,7 +90,7 @@ CASES = [
 
 @contextmanager
 def copied(folder: Path, changes: list[tuple[str, str, str]]) -> Iterator:
-    """experiments.selfcheck of a copy of the source in which (file, old, new) is done."""
+    """experiments.checks.selfcheck of a copy of the source in which (file, old, new) is done."""
     for package in OURS:
         shutil.copytree(ROOT / package, folder / package)
     for file, old, new in changes:
@@ -102,7 +102,7 @@ def copied(folder: Path, changes: list[tuple[str, str, str]]) -> Iterator:
         del sys.modules[name]
     sys.path.insert(0, str(folder))
     try:
-        yield importlib.import_module("experiments.selfcheck")
+        yield importlib.import_module("experiments.checks.selfcheck")
     finally:
         sys.path.remove(str(folder))
         for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:

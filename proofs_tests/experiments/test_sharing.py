@@ -6,11 +6,11 @@ from itertools import count
 
 import pytest
 
-from experiments import run as runs
-from experiments.imp import imp, perform
-from experiments.inputs import initial_model
-from experiments.run import run
-from experiments.sharing import beginning, trainings
+from experiments.runs import run as runs
+from experiments.runs.build import initial_model
+from experiments.runs.imp import imp, perform
+from experiments.runs.run import run
+from experiments.runs.sharing import beginning, trainings
 from proofs_tests.tools.runs import configured, files
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -18,13 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli import main
-from experiments import results
-from experiments.config import resolve, restore
-from experiments.cost import Clock, guess
-from experiments.crew import attempt
-from experiments.grid import grid, shard
-from experiments.run import run
-from experiments.sweep import plan, state
+from experiments.config import restore
+from experiments.resolve import resolve
+from experiments.runs import files as results
+from experiments.runs.run import run
+from experiments.sweeps.cost import Clock, guess
+from experiments.sweeps.grid import grid, shard
+from experiments.sweeps.sweep import plan, state
+from experiments.sweeps.workers import attempt
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.sweeps import axes
 from prune import load_masks

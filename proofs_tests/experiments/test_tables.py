@@ -8,10 +8,10 @@ from click.testing import CliRunner
 
 from cli import main
 from experiments.config import restore
-from experiments.presets import preset
-from experiments.results import read_result
-from experiments.sweep import state
-from experiments.tables import accuracies, differences, progress
+from experiments.figures.tables import accuracies, differences, progress
+from experiments.runs.files import read_result
+from experiments.sweeps.presets import preset
+from experiments.sweeps.sweep import state
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.sweeps import ablated, result, sweep
 

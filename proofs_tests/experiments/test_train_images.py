@@ -7,12 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.config import resolve
-from experiments.grid import grid
-from experiments.imp import imp
-from experiments.inputs import images, probe
-from experiments.progress import Silent
-from experiments.run import run
+from experiments.resolve import resolve
+from experiments.runs.build import images, probe
+from experiments.runs.imp import imp
+from experiments.runs.progress import Silent
+from experiments.runs.run import run
+from experiments.sweeps.grid import grid
 from proofs_tests.tools.runs import configured
 from proofs_tests.tools.sweeps import axes
 from prune import load_masks
@@ -45,7 +45,7 @@ def test_all_seeds_train_on_the_same_images_and_fewer_are_among_more(n, m, seed)
 
 def test_the_subset_is_mixed_where_the_set_is_sorted_by_class(monkeypatch):
     """As are Tiny ImageNet and ImageNet: their beginning would be one class."""
-    from experiments import inputs as module
+    from experiments.runs import build as module
     from train.data import Split, load
 
     def ordered(*arguments):

@@ -10,8 +10,23 @@ import pytest
 
 from proofs_tests.tools import ROOT
 
-SPOKEN = ("console.py", "options.py")  # what of experiments/ belongs to the command line
+COMMAND_LINE = ("console.py", "options.py")  # files of experiments/commandline that import click
 TORCH = {"numpy", "torch", "torchvision", "PIL"}  # torchvision brings the last
+LIGHT = (  # imported before the command is known
+    "cli.py",
+    "experiments/__init__.py",
+    *(f"experiments/commandline/{name}" for name in ("__init__.py", *COMMAND_LINE)),
+)
+FLOORS = {  # the rooms of a package, from the ground up; a room imports from lower floors only
+    "experiments": [
+        {"config"},
+        {"resolve", "series"},
+        {"runs"},
+        {"sweeps"},
+        {"checks", "figures"},
+        {"commandline"},
+    ],
+}
 MAY_IMPORT = {  # besides the standard library and itself
     "reference": {"numpy"},
     "prune": {"numpy", "torch"},
@@ -36,6 +51,18 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield "." if node.level else node.module.partition(".")[0]
+
+
+def rooms(path: Path, package: str) -> Iterator[tuple[str, str]]:
+    """(room, room it imports from) of one file, without imports within a room."""
+    (here, *_) = path.relative_to(ROOT / package).with_suffix("").parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or node.module.split(".")[0] != package:
+            continue
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for there in {name.split(".")[1] for name in names}:
+            if there != here:
+                yield here, there
 
 
 def in_functions(tree: ast.AST) -> set[str]:
@@ -64,6 +91,16 @@ def test_imports_point_one_way(package):
         assert violations(path.read_text(), package) == set(), path
 
 
+@pytest.mark.parametrize("package", FLOORS)
+def test_no_room_imports_from_its_own_floor_or_a_higher_one(package):
+    """So there is no circle, and a newcomer can read a package from the ground up."""
+    floor = {room: i for i, floor in enumerate(FLOORS[package]) for room in floor}
+    paths = [path for path in files(package) if path != ROOT / package / "__init__.py"]
+    found = {pair for path in paths for pair in rooms(path, package)}
+    assert {room for pair in found for room in pair} == set(floor)
+    assert not {(here, there) for here, there in found if floor[there] >= floor[here]}
+
+
 def test_reference_meets_torch_nowhere_outside_the_tests():
     """That reference and prune agree is a theorem to test, not shared code."""
     for path in files("experiments"):
@@ -73,7 +110,7 @@ def test_reference_meets_torch_nowhere_outside_the_tests():
 
 def test_cli_imports_torch_only_in_commands():
     """So `--help` is quick."""
-    for file in ("cli.py", *(f"experiments/{name}" for name in (*SPOKEN, "__init__.py"))):
+    for file in LIGHT:
         own = set(imported(_without_functions(ast.parse((ROOT / file).read_text()))))
         assert own <= {"click", "experiments"} | sys.stdlib_module_names, file
 
@@ -82,7 +119,7 @@ def test_only_what_belongs_to_the_command_line_imports_click():
     """Experiments are for scripts, too."""
     for path in files("experiments"):
         click = "click" in imported(ast.parse(path.read_text()))
-        assert click == (path.name in SPOKEN), path
+        assert click == (path.name in COMMAND_LINE), path
 
 
 def speaks(tree: ast.AST) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.pages import corrected, examples, failures
 
-LAPTOP, DEPARTURES = "results/laptop/README.md", "experiments/published/DEPARTURES.md"
+LAPTOP, DEPARTURES = "results/laptop/README.md", "experiments/figures/published/DEPARTURES.md"
 NAMES = ("README.md", "reference/README.md", "results/paper/README.md", LAPTOP, DEPARTURES)
 PAGES = [page for page in NAMES if (ROOT / page).exists()]
 MEASURED = ROOT / "results/measured"  # what commands printed here; README says which commands

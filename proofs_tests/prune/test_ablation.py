@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import results
-from experiments.config import resolve
-from experiments.inputs import initial_model
-from experiments.run import run
+from experiments.resolve import resolve
+from experiments.runs import files as results
+from experiments.runs.build import initial_model
+from experiments.runs.run import run
 from proofs_tests.tools.factories import small
 from prune import SCORES, Probe, load_masks, prune
 from prune.ablation import inverted, shuffled

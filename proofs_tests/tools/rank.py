@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.checks.pictures import random_task
-from experiments.run import apply_everywhere
+from experiments.runs.run import apply_everywhere
 from prune import Probe, apply, prune
 from train.batch_norm import share_batch_norm
 from train.batches import Task

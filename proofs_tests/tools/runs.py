@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from experiments.config import RunConfig, resolve
+from experiments.config import RunConfig
+from experiments.resolve import resolve
 from proofs_tests.tools import ROOT
 from train import checkpoint
 

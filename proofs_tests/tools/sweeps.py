@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from experiments.config import resolve
-from experiments.grid import AXES
+from experiments.resolve import resolve
+from experiments.sweeps.grid import AXES
 
 
 def result(folder: Path, pruner: str, compression: float, top1: float, **more) -> Path:

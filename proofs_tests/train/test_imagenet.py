@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional as T
 
-from experiments.config import resolve
-from experiments.run import run
+from experiments.resolve import resolve
+from experiments.runs.run import run
 from proofs_tests.tools.runs import CPU, configured, files
 from train import data
 from train import imagenet as module

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.config import resolve
-from experiments.run import run
+from experiments.resolve import resolve
+from experiments.runs.run import run
 from proofs_tests.tools.runs import configured
 from prune import Probe, apply, prune
 from train.models import build

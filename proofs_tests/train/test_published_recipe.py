@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from experiments.config import resolve
+from experiments.resolve import resolve
 from train.loop import sgd, step, update
 from train.models import MODELS, build
 from train.recipes import paper, published

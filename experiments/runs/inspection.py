@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from experiments import results
 from experiments.config import restore
-from experiments.inputs import initial_model, probe_shape
-from experiments.measure import pruning_facts
+from experiments.runs import files
+from experiments.runs.build import initial_model, probe_shape
+from experiments.runs.facts import pruning_facts
 from prune import load_masks
 
 
@@ -19,16 +19,16 @@ def inspect(directory: Path) -> tuple[dict, list[dict[str, str]]]:
         FileNotFoundError: If a file of the run is missing.
         ValueError: If a file is damaged, or the masks are not those of the result.
     """
-    result = results.read_result(directory / results.RESULT)
+    result = files.read_result(directory / files.RESULT)
     config = replace(restore(result["config"]), device="cpu")
-    layers = results.read_rows(directory / results.LAYERS, results.LAYER_COLUMNS)
-    steps = results.read_rows(directory / results.STEPS, results.STEP_COLUMNS)
+    layers = files.read_rows(directory / files.LAYERS, files.LAYER_COLUMNS)
+    steps = files.read_rows(directory / files.STEPS, files.STEP_COLUMNS)
     model = initial_model(config)
-    masks = load_masks(directory / results.MASKS, model)
+    masks = load_masks(directory / files.MASKS, model)
     facts = pruning_facts(model, masks, steps, probe_shape(config))
     for key, value in facts.items():
         if result[key] != value:
-            raise ValueError(f"{directory}: {key} of the masks is not that of {results.RESULT}")
+            raise ValueError(f"{directory}: {key} of the masks is not that of {files.RESULT}")
     return result, layers
 
 

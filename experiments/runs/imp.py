@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from experiments import results
 from experiments.config import RunConfig
-from experiments.inputs import initial_model, probe_shape
-from experiments.measure import layer_rows, pruning_facts
-from experiments.progress import Progress
-from experiments.run import (
+from experiments.runs import files
+from experiments.runs.build import initial_model, probe_shape
+from experiments.runs.facts import layer_rows, pruning_facts
+from experiments.runs.progress import Progress
+from experiments.runs.run import (
     apply_everywhere,
     experiment,
     fit,
@@ -43,7 +43,7 @@ def imp(config: RunConfig, progress: Progress | None = None) -> Path:
         for each cycle.
 
     Raises:
-        What `experiments.run.run` raises.
+        What `experiments.runs.run.run` raises.
     """
     return experiment(config, progress, _pruned_in_cycles)
 
@@ -80,7 +80,7 @@ def _start(config: RunConfig, cycle: int) -> nn.Module:
 
 def _trained(config: RunConfig, cycle: int) -> dict[str, Tensor]:
     """The weights after the training of a cycle, on the CPU."""
-    path = _directory(config, cycle) / results.CHECKPOINT
+    path = _directory(config, cycle) / files.CHECKPOINT
     return checkpoint.load(path, torch.device("cpu"))["model"]
 
 
@@ -107,8 +107,8 @@ def _select(config: RunConfig, row: dict, masks: Masks) -> tuple[dict[str, Tenso
     keep = SCHEDULES["exponential"](size(masks), config.compression, cycle, config.cycles)
     fewer = keep_top(magnitudes, survivors, keep)
     row |= {"kept": kept(fewer), "compression": size(fewer) / kept(fewer)}
-    save_masks(fewer, _directory(config, cycle) / results.MASKS, owner(config))
-    results.write_text(_directory(config, cycle) / CYCLE, json.dumps(row, indent=2) + "\n")
+    save_masks(fewer, _directory(config, cycle) / files.MASKS, owner(config))
+    files.write_text(_directory(config, cycle) / CYCLE, json.dumps(row, indent=2) + "\n")
     return fewer, row
 
 
@@ -116,7 +116,7 @@ def _finished(config: RunConfig, cycle: int) -> tuple[dict[str, Tensor], dict] |
     path = _directory(config, cycle) / CYCLE
     if not path.exists():
         return None
-    return load_masks(path.with_name(results.MASKS)), json.loads(path.read_text())
+    return load_masks(path.with_name(files.MASKS)), json.loads(path.read_text())
 
 
 def _directory(config: RunConfig, cycle: int) -> Path:
@@ -133,6 +133,6 @@ def _write_tables(config: RunConfig, masks: Masks, steps: list[dict]) -> None:
     """The files that `run` writes of its pruning; a score is a magnitude after training."""
     scores = {name: weight.abs() for name, weight in _trained(config, config.cycles).items()}
     layers = layer_rows(initial_model(config).cpu(), masks, scores)
-    results.write_rows(config.directory / results.LAYERS, results.LAYER_COLUMNS, layers)
-    results.write_rows(config.directory / results.STEPS, results.STEP_COLUMNS, steps)
-    save_masks(masks, config.directory / results.MASKS, owner(config))
+    files.write_rows(config.directory / files.LAYERS, files.LAYER_COLUMNS, layers)
+    files.write_rows(config.directory / files.STEPS, files.STEP_COLUMNS, steps)
+    save_masks(masks, config.directory / files.MASKS, owner(config))

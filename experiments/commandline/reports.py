@@ -6,10 +6,10 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from experiments.inspection import certificate
+from experiments.runs.inspection import certificate
 
 if TYPE_CHECKING:
-    from experiments.export import Export
+    from experiments.runs.export import Export
 
 
 def outcome(result: Mapping, path: Path) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from experiments.config import RunConfig
-from experiments.grid import AXES, grid
+from experiments.sweeps.grid import AXES, grid
 
 PLACES = ("data_dir", "results", "device")  # what is left to choose
 FIVE = ["random", "magnitude", "snip", "grasp", "synflow"]

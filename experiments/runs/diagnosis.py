@@ -3,9 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from experiments.config import RunConfig
-from experiments.inputs import initial_model, probe_shape
-from experiments.limits import DTYPES
+from experiments.config import DTYPES, RunConfig
+from experiments.runs.build import initial_model, probe_shape
 from prune import Probe
 from prune.diagnosis.measure import Diagnosis, Layer, Residual
 from prune.diagnosis.measure import diagnose as measure

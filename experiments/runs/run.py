@@ -10,13 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from experiments import results
-from experiments.config import RunConfig
-from experiments.inputs import REINIT, SHUFFLE, images, initial_model, probe, probe_shape
-from experiments.limits import DTYPES
-from experiments.measure import fingerprint, layer_rows, pruning_facts, step_row, weight_rows
-from experiments.progress import Progress, Silent
-from experiments.sharing import TRAINED, beginning, take
+from experiments.config import DTYPES, RunConfig
+from experiments.runs import files
+from experiments.runs.build import REINIT, SHUFFLE, images, initial_model, probe, probe_shape
+from experiments.runs.facts import fingerprint, layer_rows, pruning_facts, step_row, weight_rows
+from experiments.runs.progress import Progress, Silent
+from experiments.runs.sharing import TRAINED, beginning, take
 from prune import SCORES, Step, apply, load_masks, prune, save_masks
 from prune.ablation import inverted, shuffled
 from prune.masks import Masks
@@ -59,21 +58,21 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
 def experiment(config: RunConfig, progress: Progress | None, pruned: Pruned) -> Path:
     """What `run` does, with `pruned` to make the network that is trained last."""
     progress = progress or Silent()
-    path = config.directory / results.RESULT
+    path = config.directory / files.RESULT
     with joined(config.device):
         if of_first(path.exists):
-            results.read_result(path)
+            files.read_result(path)
             return path
         if config.reads_data:
             locate(config.dataset, Path(config.data_dir))
-        with results.owned(config.directory) if rank() == 0 else nullcontext():
+        with files.owned(config.directory) if rank() == 0 else nullcontext():
             data = images(config, progress) if config.reads_data else None
             model, facts, spent = pruned(config, data, progress)
             accuracies, history = fit(config, config.directory, model, data, progress)
             measured = {**facts, "score_dtype": config.score_dtype, **accuracies}
             measured["seconds"] = {"prune": spent, "train": seconds_of(history)}
             if rank() == 0:
-                results.write_result(path, config, measured)
+                files.write_result(path, config, measured)
     return path
 
 
@@ -100,15 +99,15 @@ def _prune_or_load(
 ) -> tuple[dict[str, Tensor], list[dict[str, str]]]:
     """The masks and one row for each step, as saved; computed and saved first if they are not."""
     directory = config.directory
-    if not (directory / results.MASKS).exists():
+    if not (directory / files.MASKS).exists():
         masks, steps, scores = _prune(config, model, data, progress)
         layers = layer_rows(model, masks, scores)
-        results.write_rows(directory / results.LAYERS, results.LAYER_COLUMNS, layers)
-        results.write_rows(directory / results.STEPS, results.STEP_COLUMNS, steps)
-        save_masks(masks, directory / results.MASKS, owner(config))
-    masks = load_masks(directory / results.MASKS, model)
-    results.check_owner(directory / results.MASKS, config)
-    steps = results.read_rows(directory / results.STEPS, results.STEP_COLUMNS)
+        files.write_rows(directory / files.LAYERS, files.LAYER_COLUMNS, layers)
+        files.write_rows(directory / files.STEPS, files.STEP_COLUMNS, steps)
+        save_masks(masks, directory / files.MASKS, owner(config))
+    masks = load_masks(directory / files.MASKS, model)
+    files.check_owner(directory / files.MASKS, config)
+    steps = files.read_rows(directory / files.STEPS, files.STEP_COLUMNS)
     return masks, steps
 
 
@@ -167,19 +166,19 @@ def fit(
     def report(row: dict) -> None:
         rows.append(row)
         if rank() == 0:
-            results.write_rows(directory / results.HISTORY, results.HISTORY_COLUMNS, rows)
+            files.write_rows(directory / files.HISTORY, files.HISTORY_COLUMNS, rows)
             record(row)
         progress.note(_epoch_line(rows, config.epochs))
 
     steps = -(-len(data.train.labels) // config.batch_size)
     progress.begin("training", config.epochs * steps)
-    checkpoint, begun = directory / results.CHECKPOINT, beginning(config, model)
+    checkpoint, begun = directory / files.CHECKPOINT, beginning(config, model)
     may_share = rank() == 0 and not config.record_weights and not checkpoint.exists()
     if may_share and take(begun, directory, Path(config.results)):
         progress.note("another run did the same training; it is not repeated")
     history = train(net, data, config.training, config.seed, checkpoint, report, progress.tick)
     if rank() == 0:
-        results.write_text(directory / TRAINED, begun)
+        files.write_text(directory / TRAINED, begun)
     best = max(history, key=lambda row: row["top1"])  # the earliest, if several
     return {
         "untrained": untrained,
@@ -192,14 +191,14 @@ def _recorder(config: RunConfig, directory: Path, model: nn.Module) -> Callable[
     """Keeps weights.csv up to date, from the untrained network on; called after each epoch."""
     if not config.record_weights:
         return lambda row: None
-    path = directory / results.WEIGHTS
+    path = directory / files.WEIGHTS
     saved = path.exists()
-    rows = results.read_rows(path, results.WEIGHT_COLUMNS) if saved else weight_rows(model, 0)
+    rows = files.read_rows(path, files.WEIGHT_COLUMNS) if saved else weight_rows(model, 0)
 
     def record(row: dict) -> None:
         if row["epoch"] > int(rows[-1]["epoch"]):  # else an earlier session recorded it
             rows.extend(weight_rows(model, row["epoch"]))
-            results.write_rows(path, results.WEIGHT_COLUMNS, rows)
+            files.write_rows(path, files.WEIGHT_COLUMNS, rows)
 
     return record
 

@@ -4,13 +4,11 @@ import time
 from functools import cache
 
 import torch
-from torch import nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
-from experiments.config import RunConfig
-from experiments.inputs import initial_model, probe_shape
-from experiments.limits import DTYPES
+from experiments.config import DTYPES, RunConfig
+from experiments.runs.build import initial_model, probe_shape
+from experiments.runs.facts import flops_of
 from prune import prunable
 from prune.scores import READS_DATA
 from train.data import known
@@ -70,13 +68,6 @@ def _network(model: str, dataset: str, width: float, device: str, init: str) -> 
     network = initial_model(config).eval()
     image = torch.zeros(1, *probe_shape(config), device=device)
     return flops_of(network, image), sum(w.numel() for w in prunable(network).values())
-
-
-def flops_of(network: nn.Module, images: torch.Tensor) -> int:
-    """Additions and multiplications of a forward pass; those with a 0 count, too."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(images)
-    return counter.get_total_flops()
 
 
 @cache

@@ -18,7 +18,7 @@ from queue import SimpleQueue
 import torch
 
 from experiments.config import RunConfig
-from experiments.imp import perform
+from experiments.runs.imp import perform
 
 
 @dataclass(frozen=True)

@@ -4,28 +4,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 
-from experiments import results
 from experiments.config import RunConfig
-from experiments.cost import START, Clock
-from experiments.crew import Outcome, work
-from experiments.grid import series_name
-from experiments.progress import Progress
-from experiments.sharing import TRAINED, trainings
+from experiments.runs import files
+from experiments.runs.progress import Progress
+from experiments.runs.sharing import TRAINED, trainings
+from experiments.series import series_name
+from experiments.sweeps.cost import START, Clock
+from experiments.sweeps.workers import Outcome, work
 
 
 def state(config: RunConfig) -> str:
     """ "finished", "failed", "started" or "to do", by what is on disk."""
     directory = config.directory
     try:
-        results.read_result(directory / results.RESULT)
+        files.read_result(directory / files.RESULT)
         return "finished"
     except FileNotFoundError:
         pass
     except ValueError:
         return "failed"
-    if (directory / results.FAILURE).exists():
+    if (directory / files.FAILURE).exists():
         return "failed"
-    started = any((directory / name).exists() for name in (results.MASKS, results.CHECKPOINT))
+    started = any((directory / name).exists() for name in (files.MASKS, files.CHECKPOINT))
     return "started" if started else "to do"
 
 
@@ -86,7 +86,7 @@ def _clock(taken: Mapping[RunConfig, float], jobs: int) -> Clock:
 
 
 def _taken(config: RunConfig) -> float:
-    seconds = results.read_result(config.directory / results.RESULT)["seconds"]
+    seconds = files.read_result(config.directory / files.RESULT)["seconds"]
     return START + sum(seconds.values())
 
 
@@ -112,11 +112,11 @@ def _left(clock: Clock, todo: Sequence[RunConfig], finished: Iterable[RunConfig]
 
 def _write_down(outcome: Outcome) -> None:
     """Leave, or take away, the record of a failure."""
-    file = outcome.config.directory / results.FAILURE
+    file = outcome.config.directory / files.FAILURE
     try:
         if outcome.state == "failed":
             file.parent.mkdir(parents=True, exist_ok=True)
-            results.write_text(file, outcome.reason + "\n")
+            files.write_text(file, outcome.reason + "\n")
         elif outcome.state == "finished":
             file.unlink(missing_ok=True)
     except OSError:
@@ -127,7 +127,7 @@ def _sentence(outcome: Outcome) -> str:
     name = outcome.config.directory.name
     if outcome.state != "finished":
         return f"{name} {outcome.state}: {outcome.reason}"
-    result = results.read_result(outcome.config.directory / results.RESULT)
+    result = files.read_result(outcome.config.directory / files.RESULT)
     top1 = f", top-1 {result['final']['top1']:.2f} %" if result["final"] else ""
     return f"{name} finished in {timedelta(seconds=round(_taken(outcome.config)))}{top1}"
 
@@ -149,7 +149,7 @@ def summary(configs: Sequence[RunConfig]) -> list[dict]:
 
 def _row(configs: Sequence[RunConfig]) -> dict:
     done = [c for c in configs if state(c) == "finished"]
-    found = [results.read_result(c.directory / results.RESULT) for c in done]
+    found = [files.read_result(c.directory / files.RESULT) for c in done]
     top1 = [result["final"]["top1"] for result in found if result["final"]]
     return {
         "seeds": f"{len(found)}/{len(configs)}",

@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from prune import Step, connected, prunable
 from prune.masks import Masks, kept, size
@@ -80,3 +82,10 @@ def fingerprint(masks: Masks) -> str:
         digest.update(f"{name} {tuple(mask.shape)}".encode())
         digest.update(np.packbits(mask.cpu().numpy()).tobytes())
     return digest.hexdigest()
+
+
+def flops_of(network: nn.Module, images: torch.Tensor) -> int:
+    """Additions and multiplications of a forward pass; those with a 0 count, too."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(images)
+    return counter.get_total_flops()

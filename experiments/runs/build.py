@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from experiments.config import RunConfig
-from experiments.progress import Progress, counter
+from experiments.runs.progress import Progress, counter
 from prune import Probe
 from prune.scores import READS_DATA
 from train.batches import Task, plain_batches, subset, task

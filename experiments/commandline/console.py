@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from experiments.options import epochs_of
+from experiments.commandline.options import epochs_of
 
 FIRST_RANK = os.environ.get("RANK", "0") == "0" or "TORCHELASTIC_RUN_ID" not in os.environ
 
@@ -76,7 +76,7 @@ class Bar:
 @contextmanager
 def progress():
     """Where long work says how far it is; shown by the first rank."""
-    from experiments.progress import Silent
+    from experiments.runs.progress import Silent
 
     with closing(Bar() if FIRST_RANK else Silent()) as bar:
         yield bar
@@ -84,8 +84,8 @@ def progress():
 
 def show_result(path: Path) -> None:
     """What a run came to, and where its result is."""
-    from experiments import reports
-    from experiments.results import read_result
+    from experiments.commandline import reports
+    from experiments.runs.files import read_result
 
     if FIRST_RANK:
         click.echo(reports.outcome(read_result(path), path))
@@ -93,7 +93,7 @@ def show_result(path: Path) -> None:
 
 def all_pass(device: str) -> bool:
     """Make the checks and print a report to paste."""
-    from experiments.selfcheck import machine, selfcheck
+    from experiments.checks.selfcheck import machine, selfcheck
 
     click.echo(f"selfcheck on {machine(device)}\n")
     verdicts = []
@@ -107,8 +107,8 @@ def all_pass(device: str) -> bool:
 
 def show_published(device: str, data_dir: str, results: str) -> None:
     """Losses of either recipe beside the published ones."""
-    from experiments import reports
-    from experiments.selfcheck import PUBLISHED_LOSS, published
+    from experiments.checks.selfcheck import PUBLISHED_LOSS, published
+    from experiments.commandline import reports
 
     with progress() as bar:
         losses = published(device, data_dir, results, bar)
@@ -117,14 +117,14 @@ def show_published(device: str, data_dir: str, results: str) -> None:
 
 def configured(given: dict):
     """The run's configuration."""
-    from experiments.config import resolve
+    from experiments.resolve import resolve
 
     return usage(lambda: resolve(given | {"lr_drops": epochs_of(given.get("lr_drops"))}))
 
 
 def chosen_device(name: str | None) -> str:
     """The device that an option names; by default what is there."""
-    from experiments.limits import device_named
+    from experiments.resolve import device_named
 
     return usage(device_named, name or "auto")
 

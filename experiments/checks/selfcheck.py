@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import torch
 
-from experiments import results
 from experiments.checks.architectures import architectures
 from experiments.checks.augmentation import augmentation
 from experiments.checks.mask_hashes import mask_hashes
@@ -19,9 +18,10 @@ from experiments.checks.rehearsal import rehearsal
 from experiments.checks.schedule import schedule
 from experiments.checks.steps import steps
 from experiments.checks.verdict import Failed, Impossible
-from experiments.config import resolve
-from experiments.progress import Progress
-from experiments.run import run
+from experiments.resolve import resolve
+from experiments.runs import files
+from experiments.runs.progress import Progress
+from experiments.runs.run import run
 
 CHECKS: dict[str, Callable[[torch.device], str]] = {
     "rehearsal": rehearsal,
@@ -71,7 +71,7 @@ def made(check: Callable[[torch.device], str], device: torch.device) -> tuple[st
 
 def machine(device: str) -> str:
     """One line that says what the checks ran on."""
-    versions = ", ".join(f"{name} {version}" for name, version in results.versions().items())
+    versions = ", ".join(f"{name} {version}" for name, version in files.versions().items())
     system = f"{platform.system()} {platform.machine()}"
     return f"{_device_name(torch.device(device))}, {system}, {versions}"
 
@@ -110,5 +110,5 @@ def published(
 
 
 def _losses(result: Path) -> dict[int, float]:
-    rows = results.read_rows(result.with_name(results.HISTORY), results.HISTORY_COLUMNS)
+    rows = files.read_rows(result.with_name(files.HISTORY), files.HISTORY_COLUMNS)
     return {int(row["epoch"]): float(row["train_loss"]) for row in rows}

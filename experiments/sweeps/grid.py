@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from itertools import product
 
-from experiments.config import RunConfig, resolve
+from experiments.config import PRUNING, RunConfig
+from experiments.resolve import resolve
 
 PAPER_COMPRESSIONS = tuple(10 ** (k / 4) for k in range(13))  # 10^0, 10^0.25, ..., 10^3 (Sec. 7)
 AXES = ("seed", "dataset", "model", "compression", "pruner", "ablate", "cycles")  # slowest first
-PRUNING = ("steps", "schedule", "scope", "ablate", "cycles", "rewind")  # idle where all is kept
 NOT_IN_CYCLES = ("steps", "schedule", "scope", "score_dtype")
 DENSE = {"compression": 1.0, "pruner": "magnitude"}
 LISTS = {  # option of a sweep -> its axis, and what it is where it is not given
@@ -82,22 +82,3 @@ def shard(configs: Sequence[RunConfig], part: int, parts: int) -> list[RunConfig
     if not 1 <= part <= parts:
         raise ValueError(f"--shard {part}/{parts}: the first number must be 1 to the second")
     return list(configs[part - 1 :: parts])
-
-
-def series_name(config: Mapping[str, object]) -> str:
-    """The curve that a run (its configuration by name) is a point of.
-
-    That is its pruner, and what sets it apart from that pruner as the paper uses it. A run of
-    compression 1 is "dense", a point of all curves.
-    """
-    if config["compression"] == 1:
-        return "dense"
-    if cycles := config.get("cycles"):
-        rewound = "" if config.get("rewind", True) else ", not rewound"
-        return f"imp, {cycles} cycle{'s' * (cycles > 1)}{rewound}"
-    usual = {"schedule": "exponential", "scope": "global", "score_dtype": "float64", "ablate": None}
-    usual["steps"] = 100 if config["pruner"] == "synflow" else 1
-    if config["schedule"] == "certified":
-        usual["steps"] = None
-    parts = [config["pruner"], *(config.get(k) for k, v in usual.items() if config.get(k, v) != v)]
-    return " ".join(f"{part} steps" if isinstance(part, int) else str(part) for part in parts)

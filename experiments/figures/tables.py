@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from experiments.figures import collect, variants
-from experiments.grid import series_name
-from experiments.presets import PRESETS, preset
-from experiments.sweep import state
+from experiments.series import series_name
+from experiments.sweeps.presets import PRESETS, preset
+from experiments.sweeps.sweep import state
 
 Cells = dict[tuple[str, str], list[str]]  # (row, column) -> a number for each seed
 

@@ -1,29 +1,54 @@
-"""What the options of a run may be, each by itself and beside the others."""
+"""Turn options into a RunConfig: fill in defaults, check each value alone and with the others."""
 
 from collections.abc import Mapping
 from functools import cache
 from math import inf
-from typing import TYPE_CHECKING
 
 import torch
 
+from experiments.config import ABLATIONS, DTYPES, TRAINING, RunConfig
 from prune.masks import prunable, size
+from prune.pruning import SCOPES
 from prune.schedules import SCHEDULES, target
-from prune.scores import READS_DATA
+from prune.scores import READS_DATA, SCORES
 from train.data import known
 from train.initial import INITS
-from train.models import MODELS, build, input_shape
-from train.prepared import PRECISIONS
-
-if TYPE_CHECKING:
-    from experiments.config import RunConfig
-
-DTYPES = {"float64": torch.float64, "float32": torch.float32}
-TRAINING = ("batch_size", "lr", "lr_drops", "drop_factor", "weight_decay")
-ABLATIONS = ("shuffle", "reinit", "invert")
+from train.models import MODELS, build, check_name, input_shape
+from train.prepared import PRECISIONS, best_precision
+from train.recipes import RECIPES
 
 
-def check(config: "RunConfig", given: Mapping[str, object]) -> None:
+def resolve(given: Mapping[str, object]) -> RunConfig:
+    """Fill in what was not given (None) and check everything that needs no network or data.
+
+    Args:
+        given: Field names of RunConfig -> value, or None for the default.
+
+    Raises:
+        ValueError: With one sentence that names the option, what was given and what is allowed.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    if given.get("cycles", 0) > 0:
+        given |= {"pruner": "magnitude", "steps": given["cycles"]}
+    default = RunConfig()
+    model, dataset = (given.get(n, getattr(default, n)) for n in ("model", "dataset"))
+    check_name(model)
+    known(dataset)
+    pruner = given.get("pruner", default.pruner)
+    one_of("pruner", pruner, SCORES)
+    one_of("recipe", given.get("recipe", default.recipe), RECIPES)
+    recipe = RECIPES[given.get("recipe", default.recipe)](model, dataset)
+    filled = {name: getattr(recipe, name) for name in ("epochs", *TRAINING)}
+    if given.get("schedule") != "certified":
+        filled["steps"] = 100 if pruner == "synflow" else 1
+    device = device_named(given.get("device", "auto"))
+    filled["precision"] = best_precision(device)
+    config = RunConfig(**filled | given | {"device": device})
+    check(config, given)
+    return config
+
+
+def check(config: RunConfig, given: Mapping[str, object]) -> None:
     """All that can be told without a network of full size and without data.
 
     Args:
@@ -42,9 +67,9 @@ def check(config: "RunConfig", given: Mapping[str, object]) -> None:
     _check_model(config, given)
 
 
-def _check_pruning(config: "RunConfig", given: Mapping[str, object]) -> None:
+def _check_pruning(config: RunConfig, given: Mapping[str, object]) -> None:
     one_of("schedule", config.schedule, (*SCHEDULES, "certified"))
-    one_of("scope", config.scope, ("global", "local"))
+    one_of("scope", config.scope, SCOPES)
     one_of("score-dtype", config.score_dtype, DTYPES)
     at_least("compression", config.compression, 1)
     at_least("seed", config.seed, 0)
@@ -59,7 +84,7 @@ def _check_pruning(config: "RunConfig", given: Mapping[str, object]) -> None:
         raise ValueError("--schedule does nothing with one pruning step; give --steps 2 or more")
 
 
-def _check_ablation(config: "RunConfig") -> None:
+def _check_ablation(config: RunConfig) -> None:
     if config.ablate is None:
         return
     one_of("ablate", config.ablate, ABLATIONS)
@@ -71,7 +96,7 @@ def _check_ablation(config: "RunConfig") -> None:
         raise ValueError("--ablate invert would close the last path, which certified refuses")
 
 
-def _check_training(config: "RunConfig", given: Mapping[str, object]) -> None:
+def _check_training(config: RunConfig, given: Mapping[str, object]) -> None:
     at_least("epochs", config.epochs, 0)
     at_least("batch-size", config.batch_size, 1)
     at_least("weight-decay", config.weight_decay, 0)
@@ -91,7 +116,7 @@ def _check_training(config: "RunConfig", given: Mapping[str, object]) -> None:
         raise ValueError(f"--drop-factor does nothing: no drop comes in {config.epochs} epochs")
 
 
-def _check_train_images(config: "RunConfig") -> None:
+def _check_train_images(config: RunConfig) -> None:
     if config.train_images is None:
         return
     if not config.reads_data:
@@ -105,7 +130,7 @@ def _check_train_images(config: "RunConfig") -> None:
         )
 
 
-def _check_speed(config: "RunConfig", given: Mapping[str, object]) -> None:
+def _check_speed(config: RunConfig, given: Mapping[str, object]) -> None:
     one_of("precision", config.precision, PRECISIONS)
     if idle := [f"--{name}" for name in ("precision", "compile") if name in given]:
         if config.epochs == 0:
@@ -116,7 +141,7 @@ def _check_speed(config: "RunConfig", given: Mapping[str, object]) -> None:
             raise ValueError("--workers does nothing: only the images of imagenet are decoded")
 
 
-def _check_cycles(config: "RunConfig", given: Mapping[str, object]) -> None:
+def _check_cycles(config: RunConfig, given: Mapping[str, object]) -> None:
     at_least("cycles", config.cycles, 0)
     if config.cycles and config.epochs == 0:
         raise ValueError("--cycles does nothing with --epochs 0: pruning in cycles needs training")
@@ -124,7 +149,7 @@ def _check_cycles(config: "RunConfig", given: Mapping[str, object]) -> None:
         raise ValueError("--rewind does nothing without --cycles")
 
 
-def _check_model(config: "RunConfig", given: Mapping[str, object]) -> None:
+def _check_model(config: RunConfig, given: Mapping[str, object]) -> None:
     one_of("init", config.init, INITS)
     if not 0 < config.width < inf:
         raise ValueError(f"--width must be a positive number, not {config.width:g}")

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from experiments import results
 from experiments.config import RunConfig, restore
-from experiments.cost import flops_of
-from experiments.inputs import initial_model, probe_shape
-from experiments.inspection import inspect
+from experiments.runs import files
+from experiments.runs.build import initial_model, probe_shape
+from experiments.runs.facts import flops_of
+from experiments.runs.inspection import inspect
 from prune import apply, load_masks
 from prune.compact import compact
 from prune.enforce import release
@@ -74,11 +74,11 @@ def _network(directory: Path, config: RunConfig) -> nn.Module:
     """As the run left it: its weights, pruned."""
     model = initial_model(config)
     if config.epochs:
-        state = checkpoint.load(directory / results.CHECKPOINT, torch.device("cpu"))
+        state = checkpoint.load(directory / files.CHECKPOINT, torch.device("cpu"))
         if state is None:
-            raise FileNotFoundError(f"{directory / results.CHECKPOINT} with the weights is gone")
+            raise FileNotFoundError(f"{directory / files.CHECKPOINT} with the weights is gone")
         model.load_state_dict(state["model"])
-    apply(model, load_masks(directory / results.MASKS, model))
+    apply(model, load_masks(directory / files.MASKS, model))
     return release(model).eval()
 
 

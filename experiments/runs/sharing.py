@@ -13,9 +13,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from experiments.config import RunConfig
-from experiments.grid import PRUNING
-from experiments.results import CHECKPOINT
+from experiments.config import PRUNING, RunConfig
+from experiments.runs.files import CHECKPOINT
 from train import checkpoint
 
 TRAINED = ".trained"

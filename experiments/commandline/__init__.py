@@ -1,0 +1,1 @@
+"""The command line: options, progress, errors and reports."""

@@ -1,0 +1,1 @@
+"""Sweeps: grids of runs, their costs and their worker processes."""
