@@ -8,8 +8,8 @@ import torch
 
 from experiments.config import ABLATIONS, DTYPES, TRAINING, RunConfig
 from prune.masks import prunable, size
-from prune.pruning import SCOPES
-from prune.schedules import SCHEDULES, target
+from prune.pruning import default_steps
+from prune.schedules import SCHEDULES, SCOPES, target
 from prune.scores import READS_DATA, SCORES
 from train.data import known
 from train.initial import INITS
@@ -40,7 +40,7 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
     recipe = RECIPES[given.get("recipe", default.recipe)](model, dataset)
     filled = {name: getattr(recipe, name) for name in ("epochs", *TRAINING)}
     if given.get("schedule") != "certified":
-        filled["steps"] = 100 if pruner == "synflow" else 1
+        filled["steps"] = default_steps(pruner)
     device = device_named(given.get("device", "auto"))
     filled["precision"] = best_precision(device)
     config = RunConfig(**filled | given | {"device": device})

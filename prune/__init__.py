@@ -1,20 +1,28 @@
-"""Prune any torch.nn.Module at initialisation. Knows no data set and no training."""
+"""Prune any torch.nn.Module at initialisation, without data sets and training.
 
-from prune.enforce import apply
-from prune.fast.flow import connected
+`__all__` is the stable API. README.md says what may be relied on.
+"""
+
+from prune.compact import compact
+from prune.connected import connected
+from prune.enforce import apply, release
 from prune.masks import density, load_masks, prunable, save_masks
-from prune.pruning import Step, prune
-from prune.scores import SCORES, Probe
+from prune.pruning import prune
+from prune.scores import SCORES
+from prune.scoring import Probe
+from prune.steps import Step
 
 __all__ = [
     "SCORES",
     "Probe",
     "Step",
     "apply",
+    "compact",
     "connected",
     "density",
     "load_masks",
     "prunable",
     "prune",
+    "release",
     "save_masks",
 ]

@@ -1,4 +1,4 @@
-"""Sanity checks of a pruning method: spoil one part of its choice and see whether that matters."""
+"""Sanity checks of a pruning method: change one part of its choice and compare accuracies."""
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from prune.scoring import Probe, Tensors
 def shuffled(masks: Masks, generator: torch.Generator | None = None) -> dict[str, Tensor]:
     """Move the kept weights of each tensor to random places; each keeps its number of them.
 
-    What remains of the method is how many weights it leaves in each layer. Drawn on the CPU, so
-    that one seed gives one mask on every device.
+    Only the number of weights in each layer remains of the method. The places are drawn on the
+    CPU, so that one seed gives one mask on every device.
     """
     return {
         name: mask.flatten()[
@@ -23,9 +23,9 @@ def shuffled(masks: Masks, generator: torch.Generator | None = None) -> dict[str
 
 
 def inverted(score: Score) -> Score:
-    """The score with the opposite ranking: what mattered most is pruned first.
+    """Return the score -S, which ranks in the opposite order: the best weights are pruned first.
 
-    It is -S, so that scores of 0 (weights of dead units) need no division and survive longest.
+    Weights of dead units score 0 and so survive longest.
     """
 
     def worst_first(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:

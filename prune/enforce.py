@@ -1,18 +1,23 @@
 """Hold pruned weights at 0 for good, in a model that stays an ordinary model.
 
-Names, classes, state_dict keys and parameters stay what they were. Three guards share one
-mask, a buffer beside each weight that follows it through `.to()` and `deepcopy`:
-before each forward pass, each `state_dict()` and after each `load_state_dict()` the pruned
-weights are set to 0; their `.grad` is 0; and after each step of any torch optimizer (momentum
-gathered before pruning would move them) they are set to 0 again.
+Names, classes, state_dict keys and parameters do not change. Each pruned weight has a mask in a
+buffer beside it, which follows it through `.to()` and `deepcopy`. Three guards use it:
+
+* Pruned weights are set to 0 before each forward pass, before `state_dict()` and after
+  `load_state_dict()`.
+* Their gradient is set to 0 after each backward pass.
+* They are set to 0 after each step of any torch optimizer, which may move them by momentum from
+  before pruning. This takes one hook for all optimizers, registered at the first `apply`.
 """
 
 import weakref
 from collections.abc import Iterator
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from prune.masks import Masks, check_masks, prunable
@@ -24,8 +29,9 @@ _layer_of = WeakTensorKeyDictionary()  # guarded weight -> weak reference to its
 def apply(model: nn.Module, masks: Masks) -> None:
     """Set pruned weights to 0, in every forward pass from now on (Algorithm 1, line 7).
 
-    Holds under any optimizer, with momentum from before, weight decay, deepcopy and a
-    state_dict saved or loaded at any time. Applying again replaces the masks.
+    They stay 0 under any optimizer, with momentum from before, weight decay, deepcopy and a
+    state_dict saved or loaded at any time. Applying again replaces the masks. The first call in
+    a process registers one hook that runs after each step of every torch optimizer.
 
     Args:
         model: Changed in place; keeps its class, parameter names and state_dict keys.
@@ -46,7 +52,11 @@ def apply(model: nn.Module, masks: Masks) -> None:
 
 
 def release(model: nn.Module) -> nn.Module:
-    """Zero the pruned weights once more, then let go of the masks; the same model."""
+    """Set pruned weights to 0 once more, then remove the masks.
+
+    Returns:
+        The same model; its weights may grow back from now on.
+    """
     for layer in model.modules():
         if layer._buffers.get(MASK) is not None:
             _zero_pruned(layer)
@@ -55,7 +65,7 @@ def release(model: nn.Module) -> nn.Module:
 
 
 def _layers_with(model: nn.Module, weight: nn.Parameter) -> list[nn.Module]:
-    """All layers that share the weight."""
+    """Return all layers that share the weight."""
     return [layer for layer in model.modules() if layer._parameters.get("weight") is weight]
 
 
@@ -68,7 +78,7 @@ def _watch(model: nn.Module, layer: nn.Module) -> None:
 
 
 def _runners(model: nn.Module, layer: nn.Module) -> Iterator[nn.Module]:
-    """The modules whose forward pass uses the layer's weight."""
+    """Yield the modules whose forward pass uses the layer's weight."""
     yield layer
     for module in model.modules():
         if isinstance(module, nn.MultiheadAttention) and module.out_proj is layer:
@@ -80,21 +90,22 @@ def _zero_pruned(module: nn.Module, *_: object) -> None:
         mask = layer._buffers.get(MASK)
         if mask is not None:
             weight = layer.weight
-            # .data: autograd's version counter must not move: nothing changes between two passes.
+            # .data, because autograd's version counter must not move between two passes.
             weight.data.mul_(mask)
             if not torch.compiler.is_compiling():
                 _guard(weight, layer)
 
 
 def _guard(weight: Tensor, layer: nn.Module) -> None:
-    """Zero the gradient and the optimizer's step; once per weight, so again after a deepcopy."""
+    """Register the guards of gradient and optimizer step, once per weight (a deepcopy is new)."""
     if _mask_of(weight) is None and isinstance(weight, nn.Parameter) and weight.requires_grad:
         _layer_of[weight] = weakref.ref(layer)
         weight.register_post_accumulate_grad_hook(_zero_gradient)
+        _watch_optimizers()
 
 
 def _mask_of(weight: Tensor) -> Tensor | None:
-    """That of the layer which guards the weight, if one does and is still there."""
+    """Return the mask of the layer that guards the weight, if that layer still exists."""
     found = _layer_of.get(weight)
     layer = None if found is None else found()
     return None if layer is None else layer._buffers[MASK]
@@ -110,7 +121,11 @@ def _zero_after_step(optimizer: Optimizer, *_: object) -> None:
     weights = (weight for group in optimizer.param_groups for weight in group["params"])
     guarded = [(weight.data, mask) for weight in weights if (mask := _mask_of(weight)) is not None]
     if guarded:
-        torch._foreach_mul_(*map(list, zip(*guarded)))
+        data, masks = zip(*guarded, strict=True)
+        torch._foreach_mul_(list(data), list(masks))
 
 
-register_optimizer_step_post_hook(_zero_after_step)
+@cache
+def _watch_optimizers() -> RemovableHandle:
+    """Register the guard of optimizer steps, once per process."""
+    return register_optimizer_step_post_hook(_zero_after_step)

@@ -1,4 +1,4 @@
-"""Masks: one bool tensor per prunable weight, keyed by the weight's name; True = kept."""
+"""Masks: one bool tensor for each prunable weight, keyed by its name; True = kept."""
 
 import io
 import os
@@ -16,10 +16,13 @@ Scores = Mapping[str, Tensor]
 
 
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Weights of all convolutional and linear layers (App. 12.2), as in `named_parameters`.
+    """Return the weights of all convolutional and linear layers (App. 12.2).
 
-    Biases and normalisation layers are not prunable. A weight that several layers share is
-    listed once, under its first name.
+    Biases and normalisation layers are not prunable.
+
+    Returns:
+        name -> parameter, in the order of `named_parameters`. A weight that several layers share
+        is listed once, under its first name.
 
     Raises:
         ValueError: If the model has no such weight, or one that is not initialised yet.
@@ -35,27 +38,27 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def dense_masks(model: nn.Module) -> dict[str, Tensor]:
-    """Masks that keep everything."""
+    """Return masks that keep everything."""
     return {name: torch.ones_like(w, dtype=torch.bool) for name, w in prunable(model).items()}
 
 
 def size(masks: Masks) -> int:
-    """N, the number of prunable weights."""
+    """Return N, the number of prunable weights."""
     return sum(mask.numel() for mask in masks.values())
 
 
 def kept(masks: Masks) -> int:
-    """The number of weights that survive."""
+    """Return the number of weights that survive."""
     return sum(int(mask.sum()) for mask in masks.values())
 
 
 def density(masks: Masks) -> float:
-    """The fraction of prunable weights that survive; compression is its inverse."""
+    """Return the fraction of prunable weights that survive, the inverse of compression."""
     return kept(masks) / size(masks)
 
 
 def masked(tensors: Mapping[str, Tensor], masks: Masks) -> dict[str, Tensor]:
-    """theta_mu = mu * theta (Algorithm 1, line 2); tensors without a mask pass unchanged."""
+    """Return mu * theta (Algorithm 1, line 2); tensors without a mask are not changed."""
     return {name: t * masks[name] if name in masks else t for name, t in tensors.items()}
 
 
@@ -69,15 +72,23 @@ def top(scores: Tensor, keep: int) -> Tensor:
 
 
 def survivors(tensors: Mapping[str, Tensor], masks: Masks) -> Tensor:
-    """The entries of `tensors` where masks is True, in one flat tensor, in the order of masks."""
+    """Return the entries of `tensors` where masks is True as one flat tensor, in their order."""
     return torch.cat([tensors[name][mask] for name, mask in masks.items()])
 
 
 def keep_top(scores: Scores, masks: Masks, keep: int) -> dict[str, Tensor]:
     """Keep exactly the `keep` best-scored survivors of `masks` (Algorithm 1, lines 5 and 6).
 
-    Equal scores: the earlier in the order of `masks`, then row-major, survives. What is
-    pruned stays pruned, whatever its score.
+    Of equal scores, the earlier in the order of `masks`, then row-major, survives. Pruned weights
+    stay pruned, whatever their score.
+
+    Args:
+        scores: name -> tensor; further names are ignored.
+        masks: name -> bool tensor; the weights that survive so far.
+        keep: The number of weights to keep, over all of `masks`.
+
+    Returns:
+        name -> bool tensor, True in exactly `keep` places, all of them True in `masks`.
 
     Raises:
         ValueError: If fewer than `keep` weights survive in `masks`, or scores do not fit them.
@@ -95,7 +106,7 @@ def keep_top(scores: Scores, masks: Masks, keep: int) -> dict[str, Tensor]:
     chosen = top(flat, keep).split([int(mask.sum()) for mask in masks.values()])
     return {
         name: torch.zeros_like(mask).masked_scatter_(mask, part)
-        for part, (name, mask) in zip(chosen, masks.items())
+        for part, (name, mask) in zip(chosen, masks.items(), strict=True)
     }
 
 
@@ -113,25 +124,40 @@ def check_masks(model: nn.Module, masks: Masks) -> None:
 
 
 def save_masks(masks: Masks, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write masks as a compressed .npz; metadata goes under `__name` keys.
+    """Write masks as a compressed .npz, whole or not at all.
 
-    It is named `path`.part until it is whole. Equal masks give equal bytes.
+    Equal masks give equal bytes. Until it is whole, the file is named `path`.part.
+
+    Args:
+        masks: name -> bool tensor.
+        path: The file, which is replaced if it exists.
+        metadata: Texts by name; the file holds them under `__name`.
     """
     arrays = {f"__{key}": np.array(text) for key, text in (metadata or {}).items()}
     arrays |= {name: mask.cpu().contiguous().numpy() for name, mask in masks.items()}
     path = Path(path)
     partial = path.with_name(path.name + ".part")
-    with zipfile.ZipFile(partial, "w") as archive:
-        for name, array in arrays.items():
-            content = io.BytesIO()
-            np.save(content, array, allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{name}.npy")  # of a fixed date, unless another is given
-            archive.writestr(entry, content.getvalue(), zipfile.ZIP_DEFLATED)
+    with open(partial, "wb") as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                content = io.BytesIO()
+                np.save(content, array, allow_pickle=False)
+                entry = zipfile.ZipInfo(f"{name}.npy")  # its date is fixed
+                archive.writestr(entry, content.getvalue(), zipfile.ZIP_DEFLATED)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, path)
 
 
 def load_masks(path: str | Path, model: nn.Module | None = None) -> dict[str, Tensor]:
-    """Read what `save_masks` wrote; with `model`, check that it fits and move it to the weights.
+    """Read a file of `save_masks`.
+
+    Args:
+        path: The file.
+        model: If given, the masks must fit it, and are moved to the device of each weight.
+
+    Returns:
+        name -> bool tensor, in the order of the file, or of `named_parameters` with `model`.
 
     Raises:
         ValueError: If the file is damaged, is no mask file, or does not fit `model`.

@@ -1,10 +1,14 @@
-"""How many weights each step leaves; all counts are exact, none goes through a rounded power."""
+"""Schedules: the number of weights that each step keeps. All counts are exact integers."""
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from fractions import Fraction
 from math import ceil, inf
 from numbers import Rational
 
+Plan = list[dict[tuple[str, ...], int]]  # of each step: names of tensors -> weights they keep
+
+MARGIN = 1e-9  # part of R that certified leaves, so that rounding cannot close the last path
 ROUNDING = 1e-12  # more than the relative error of N rho^(-k/n) in float64
 
 
@@ -17,7 +21,11 @@ def _exact(compression: float) -> Fraction:
 
 
 def target(size: int, compression: float) -> int:
-    """ceil(N / rho), what the last step of every schedule leaves.
+    """Return ceil(N / rho), the number of weights that the last step of each schedule keeps.
+
+    Args:
+        size: N, the number of prunable weights.
+        compression: rho >= 1.
 
     Raises:
         ValueError: If compression is below 1, or so high that not one of the weights is left.
@@ -31,10 +39,10 @@ def target(size: int, compression: float) -> int:
 
 
 def exponential(size: int, compression: float, step: int, steps: int) -> int:
-    """ceil(N rho^(-k/n)), step k of n: Algorithm 1, line 5, and App. 11.
+    """Return ceil(N rho^(-k/n)) for step k of n (Algorithm 1, line 5, and App. 11).
 
-    That is the least integer m with m^n rho^k >= N^n. The integers are tried exactly where
-    rounding leaves a choice, which is rare: these powers have thousands of digits.
+    That is the least integer m with m^n rho^k >= N^n. Where rounding leaves a choice, the integers
+    are tried exactly. That is rare, because these powers have thousands of digits.
     """
     p, q = _exact(compression).as_integer_ratio()
     guess = size / float(compression) ** (step / steps)
@@ -47,11 +55,55 @@ def exponential(size: int, compression: float, step: int, steps: int) -> int:
 
 
 def linear(size: int, compression: float, step: int, steps: int) -> int:
-    """ceil(N (1 - (1 - 1/rho) k/n)): equal numbers of weights are removed in each step.
+    """Return ceil(N (1 - (1 - 1/rho) k/n)): each step removes the same number of weights.
 
-    As the authors' code; the rho_k = k rho / n of App. 11 would start below 1.
+    This is the schedule of the authors' code. The rho_k = k rho / n of App. 11 would start below 1.
     """
     return ceil(size * (1 - (1 - 1 / _exact(compression)) * Fraction(step, steps)))
 
 
+SCOPES = ("global", "local")
 SCHEDULES = {"exponential": exponential, "linear": linear}
+
+
+def plan(
+    sizes: Mapping[str, int], compression: float, steps: int, schedule: str, scope: str
+) -> Plan:
+    """Return how many weights each step keeps.
+
+    Args:
+        sizes: Number of weights of each prunable tensor, by name.
+        compression: rho >= 1.
+        steps: n >= 1.
+        schedule: A name in SCHEDULES.
+        scope: "global" counts all tensors together, "local" each tensor by itself.
+
+    Raises:
+        ValueError: If an argument is not allowed.
+    """
+    check_choice("schedule", schedule, (*SCHEDULES, "certified"))
+    check_choice("scope", scope, SCOPES)
+    if steps < 1 or steps != int(steps):
+        raise ValueError(f"steps must be a whole number of at least 1, not {steps}")
+    n = int(steps)  # a NumPy integer would overflow in a power
+    groups = [tuple(sizes)] if scope == "global" else [(name,) for name in sizes]
+    total = {names: sum(sizes[name] for name in names) for names in groups}
+    return [
+        {names: SCHEDULES[schedule](N, compression, k, n) for names, N in total.items()}
+        for k in range(1, n + 1)
+    ]
+
+
+def check_choice(what: str, given: str, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError unless `given` is one of `allowed`."""
+    if given not in allowed:
+        raise ValueError(f"{what} {given!r} is unknown; choose from {', '.join(allowed)}")
+
+
+def check_progress(before: int, after: int, goal: int, size: int) -> None:
+    """Raise ValueError if a step of certified, on its way to `goal` weights, removed none."""
+    if after == before:
+        raise ValueError(
+            f"certified stops at {before:,} weights, short of {goal:,}: removing any one more "
+            f"would close the last path; compression {size / before:g} can be reached"
+        )

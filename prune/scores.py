@@ -1,18 +1,29 @@
-"""Scores: how much each prunable weight matters. Higher survives.
+"""Scores: how much each prunable weight matters. Weights with higher scores are kept.
 
-Each takes (model, masks, probe) and returns name -> tensor, keyed and shaped like the masks, in
-`probe.dtype`, with 0 where a weight is pruned already.
+Each score is a function of (model, masks, probe). It returns name -> tensor, keyed and shaped like
+the masks, in `probe.dtype`, with 0 where a weight is pruned already.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prune.fast.flow import synaptic_flow
 from prune.masks import Masks, masked, prunable
-from prune.scoring import Probe, Tensors, device_of, gradients, leaves, output, undisturbed, values
+from prune.overflow import in_range, refuse_range
+from prune.positive import magnitudes, ones, positive_outputs, total
+from prune.scoring import (
+    Probe,
+    Tensors,
+    device_of,
+    gradients,
+    leaves,
+    output,
+    undisturbed,
+    values,
+)
 
 Score = Callable[[nn.Module, Masks, Probe], Tensors]
 
@@ -20,7 +31,7 @@ Score = Callable[[nn.Module, Masks, Probe], Tensors]
 def random(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
     """Independent standard normal scores (App. 12.1), drawn anew at each call.
 
-    Drawn on the CPU, so that one seed gives one mask on every device.
+    They are drawn on the CPU, so that one seed gives one mask on every device.
     """
     drawn = {
         name: torch.randn(mask.shape, generator=probe.generator, dtype=probe.dtype)
@@ -38,7 +49,7 @@ def magnitude(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
 def skeletonization(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
     """-dL/dtheta * theta (Sec. 4), a synaptic saliency (Eq. 1) with R = -L; L as in `snip`.
 
-    To first order, by how much the loss rises when the weight is removed.
+    To first order, it is the rise of the loss when the weight is removed.
     """
     return {name: -S for name, S in _loss_saliency(model, masks, probe).items()}
 
@@ -49,28 +60,69 @@ def snip(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
 
 
 def taylor_fo(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
-    """(dL/dtheta * theta)^2 (Sec. 4); ranks as `snip` does."""
+    """(dL/dtheta * theta)^2 (Sec. 4); it ranks weights as `snip` does."""
     return {name: S.square() for name, S in _loss_saliency(model, masks, probe).items()}
 
 
 def grasp(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
     """theta * sum over batches of H_b g_b: GraSP's -theta * Hg with the lowest kept (App. 12.1).
 
-    g_b and H_b are gradient and Hessian of batch b's mean cross-entropy in the prunable
-    weights; H_b g_b is the gradient of <g_b, stop(g_b)>. No temperature. The published data
-    kept the other end of this ranking.
+    g_b and H_b are the gradient and the Hessian of the mean cross-entropy of batch b in the
+    prunable weights; H_b g_b is the gradient of <g_b, stop(g_b)>. There is no temperature. The
+    published data kept the other end of this ranking.
     """
 
     def hessian_gradient(L: Tensor, theta: Tensors) -> Tensors:
         g = gradients(L, theta, masks, create_graph=True)
-        return gradients(sum((g[name] * g[name].detach()).sum() for name in masks), theta, masks)
+        square = torch.stack([(g[name] * g[name].detach()).sum() for name in masks]).sum()
+        return gradients(square, theta, masks)
 
     return _sum_over_batches(model, masks, probe, hessian_gradient)
 
 
+class Flow(NamedTuple):
+    """R (Eq. 5) and the Synaptic Flow scores (Eq. 6), keyed and shaped like the masks."""
+
+    R: float
+    scores: Tensors
+
+
 def synflow(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
-    """dR/dtheta * theta for R = 1^T |theta[L]| ... |theta[1]| 1 (Eq. 5, Eq. 6): `synaptic_flow`."""
+    """dR/dtheta * theta (Eq. 1) for R = 1^T |theta[L]| ... |theta[1]| 1 (Eq. 5, Eq. 6).
+
+    No data is read; `synaptic_flow` states what holds of the scores.
+    """
     return synaptic_flow(model, masks, probe).scores
+
+
+def synaptic_flow(model: nn.Module, masks: Masks, probe: Probe) -> Flow:
+    """Score each weight by the synaptic flow that passes through it.
+
+    R = 1^T |theta[L]| ... |theta[1]| 1 (Eq. 5) and S = dR/dtheta * theta (Eq. 1, Eq. 6): the
+    network is run on ones with |theta| for theta, 0 for biases, and normalisations as their
+    positive scale. No data is read. This is the definition; `prune` computes the same numbers
+    faster (prune/fast).
+
+    Args:
+        model: A feed-forward network; homogeneous layers, for the theorems to hold. Not changed.
+        masks: The weights pruned so far are the False entries; they score 0.
+        probe: `input_shape` and `dtype` are read.
+
+    Returns:
+        R and non-negative scores, keyed and shaped like `masks`. Over any set of weights that
+        each path crosses exactly once they sum to R (Theorem 2).
+
+    Raises:
+        FloatingPointError: If R leaves the range of `probe.dtype` (App. 11); names the layers.
+    """
+    with undisturbed(model):
+        theta = leaves(magnitudes(values(model, masks, probe.dtype)), masks)
+        R = total(positive_outputs(model, theta, ones(model, probe)))
+        dR_dtheta = gradients(R, theta, masks)
+        if not in_range(R.item(), probe):
+            refuse_range(R.item(), model, masks, probe)
+        scores = {name: dR_dtheta[name] * theta[name].detach() for name in masks}
+    return Flow(R.item(), scores)
 
 
 def _loss_saliency(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
@@ -82,8 +134,10 @@ def _loss_saliency(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
     return _sum_over_batches(model, masks, probe, gradient)
 
 
-def _sum_over_batches(model: nn.Module, masks: Masks, probe: Probe, direction) -> Tensors:
-    """theta * sum over batches of direction(L_b, theta), with one batch's graph at a time."""
+def _sum_over_batches(
+    model: nn.Module, masks: Masks, probe: Probe, direction: Callable[[Tensor, Tensors], Tensors]
+) -> Tensors:
+    """Return theta * sum over batches of direction(L_b, theta), one graph at a time."""
     seen = False
     with undisturbed(model):
         theta = leaves(values(model, masks, probe.dtype), masks)
@@ -92,7 +146,7 @@ def _sum_over_batches(model: nn.Module, masks: Masks, probe: Probe, direction) -
             seen = True
             for name, part in direction(_loss(model, theta, inputs, labels), theta).items():
                 total[name] += part
-    if not seen:  # or an iterator that the step before has used up
+    if not seen:  # also if the step before has used up an iterator
         raise ValueError("this score reads data, and probe.batches is empty")
     return {name: total[name] * theta[name].detach() for name in masks}
 
@@ -100,7 +154,7 @@ def _sum_over_batches(model: nn.Module, masks: Masks, probe: Probe, direction) -
 def _loss(model: nn.Module, theta: Tensors, inputs: Tensor, labels: Tensor) -> Tensor:
     """The mean cross-entropy of one batch."""
     like = theta[next(iter(prunable(model)))]
-    # Copies: what was made in inference mode cannot be differentiated.
+    # Copies, because tensors made in inference mode cannot be differentiated.
     logits, *_ = output(model, theta, inputs.to(like, copy=True))
     return F.cross_entropy(logits, labels.to(like.device, copy=True))
 

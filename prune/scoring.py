@@ -1,6 +1,6 @@
-"""Run a model for scoring: in eval mode, in the scores' dtype, and leave it as it was."""
+"""Run a model for scoring, in eval mode and in the dtype of the scores, without changing it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Probe:
-    """All that a score may look at besides the network itself."""
+    """The data that a score may read besides the network itself."""
 
     input_shape: tuple[int, ...]  # one example without the batch, e.g. (3, 32, 32)
     batches: Sequence[tuple[Tensor, Tensor]] = ()  # (inputs, labels), for scores that read data
@@ -25,13 +25,13 @@ class Probe:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the first parameter is, and so the input belongs."""
+    """Return the device of the first parameter, where the input belongs."""
     return next(model.parameters()).device
 
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Eval mode, gradients on, no autocast, no TF32; every setting is put back, come what may."""
+    """Set eval mode, gradients on, no autocast, no TF32; restore every setting, also on errors."""
     modes = {module: module.training for module in model.modules()}
     quiet = torch.autocast(device_of(model).type, enabled=False)
     try:
@@ -45,15 +45,16 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    """Whole float32 products and repeatable convolutions: settings of torch as a whole."""
+    """Set full float32 products and repeatable convolutions, for all of torch."""
     backends = torch.backends
-    wanted = [(backends.cudnn, "benchmark", False), (backends.cudnn, "deterministic", True)]
-    if hasattr(backends.cuda.matmul, "fp32_precision"):
-        owners = [backends.cuda.matmul, backends.cudnn.conv]
-        owners += [backends.mkldnn.matmul, backends.mkldnn.conv]
-        wanted += [(owner, "fp32_precision", "ieee") for owner in owners]
-    else:  # before torch 2.9; the two ways do not mix
-        wanted += [(owner, "allow_tf32", False) for owner in (backends.cuda.matmul, backends.cudnn)]
+    wanted: list[tuple[object, str, object]] = [
+        (backends.cudnn, "benchmark", False),
+        (backends.cudnn, "deterministic", True),
+        (backends.cuda.matmul, "fp32_precision", "ieee"),
+        (backends.cudnn.conv, "fp32_precision", "ieee"),
+        (backends.mkldnn.matmul, "fp32_precision", "ieee"),
+        (backends.mkldnn.conv, "fp32_precision", "ieee"),
+    ]
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
     try:
         _set(wanted)
@@ -68,41 +69,50 @@ def _set(settings: list[tuple[object, str, object]]) -> None:
 
 
 def values(model: nn.Module, masks: Masks, dtype: torch.dtype) -> Tensors:
-    """Copies of every floating parameter and buffer by name, as `dtype`, with masks applied."""
+    """Return copies of all floating parameters and buffers by name, in `dtype` and masked."""
     named = dict(model.named_parameters()) | dict(model.named_buffers())
     floating = {n: t for n, t in named.items() if t.is_floating_point()}
     return masked({n: t.detach().to(dtype, copy=True) for n, t in floating.items()}, masks)
 
 
 def leaves(tensors: Tensors, masks: Masks) -> Tensors:
-    """The same tensors; those with a mask now collect a gradient."""
+    """Return the same tensors, those with a mask as leaves that collect a gradient."""
     return tensors | {name: tensors[name].detach().requires_grad_() for name in masks}
 
 
-def gradients(R: Tensor, tensors: Tensors, masks: Masks, create_graph: bool = False) -> Tensors:
-    """dR/dtheta by name for the tensors with a mask; 0 where R does not depend on one."""
-    theta = [tensors[name] for name in masks]
+def gradients(
+    R: Tensor, tensors: Tensors, names: Iterable[str], create_graph: bool = False
+) -> Tensors:
+    """Return dR/dtheta for the tensors of these names, 0 where R does not depend on one."""
+    names = list(names)
+    theta = [tensors[name] for name in names]
     found = torch.autograd.grad(
         R, theta, allow_unused=True, materialize_grads=True, create_graph=create_graph
     )
-    return dict(zip(masks, found))
+    return dict(zip(names, found, strict=True))
 
 
 def output(model: nn.Module, tensors: Tensors, x: Tensor) -> list[Tensor]:
-    """The model's floating outputs on x (batch, ...), run with `tensors` for its own.
+    """Return the floating outputs of the model on x (batch, ...), run with `tensors`.
 
-    The buffers not among them are copied, so that a model that counts in `forward` does not.
+    Buffers that are not in `tensors` are copied, so that a counter in `forward` stays unchanged.
     """
     own = {name: b.clone() for name, b in model.named_buffers() if name not in tensors}
     result = functional_call(model, own | tensors, (x,))
     return [y for y in tree_leaves(result) if isinstance(y, Tensor) and y.is_floating_point()]
 
 
-def observe(model: nn.Module, see: Callable[[str, Tensor], None]) -> list:
-    """Call see(name, output) whenever a prunable layer has run; returns the hooks to remove."""
-    return [
+@contextmanager
+def observe(model: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Call see(name, output) after each run of a prunable layer; remove the hooks at the end."""
+    hooks = [
         model.get_submodule(name.rpartition(".")[0]).register_forward_hook(
             lambda layer, inputs, out, name=name: see(name, out)
         )
         for name in prunable(model)
     ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -19,8 +19,9 @@ from experiments.figures.collect import name
 from experiments.runs.build import initial_model, probe_shape
 from experiments.runs.progress import Progress
 from prune import Probe
-from prune.fast.flow import Positive, magnitudes, synaptic_flow
+from prune.fast.flow import synaptic_flow
 from prune.masks import Masks, Scores, dense_masks, keep_top, size
+from prune.positive import Positive, magnitudes
 from prune.schedules import exponential
 from prune.scoring import device_of, gradients, leaves, output, undisturbed, values
 

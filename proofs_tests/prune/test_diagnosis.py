@@ -20,8 +20,8 @@ from prune import Probe
 from prune.diagnosis.measure import by_channel, diagnose, layer_cuts
 from prune.diagnosis.trace import INPUT, Operation, Stream
 from prune.diagnosis.verdict import verdict
-from prune.fast.flow import synaptic_flow
 from prune.masks import dense_masks
+from prune.scores import synaptic_flow
 from train.models import build
 
 IMAGE = (3, 16, 16)

@@ -3,6 +3,8 @@
 import copy
 import gc
 import io
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from proofs_tests.tools import ROOT
 from proofs_tests.tools.torch_strategies import batch, networks
 from prune import Probe, apply, prunable, prune
 from prune.masks import dense_masks
@@ -387,6 +390,28 @@ def test_applying_again_adds_no_hooks():
     hooks = [len(m._forward_pre_hooks) for m in model.modules()]
     apply(model, masks_of(model))
     assert [len(m._forward_pre_hooks) for m in model.modules()] == hooks
+
+
+HOOKS = """
+from torch import nn, ones
+from torch.optim import optimizer
+import prune
+
+hooks = optimizer._global_optimizer_post_hooks
+counts = [len(hooks)]
+for _ in range(2):
+    net = nn.Linear(2, 2)
+    prune.apply(net, {"weight": ones(2, 2) > 0})
+    counts.append(len(hooks))
+print(counts)
+"""
+
+
+def test_the_hook_on_optimizers_is_registered_at_the_first_apply():
+    """An import changes nothing in the process; a second `apply` adds no second hook."""
+    line = [sys.executable, "-c", HOOKS]
+    ended = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("[0, 1, 1]\n", "")
 
 
 def test_masks_are_copied():

@@ -20,8 +20,8 @@ from proofs_tests.tools.oracles import algorithm_1, counts, positive, row
 from proofs_tests.tools.torch_strategies import EPS, Apply, Network, Residual, fill, shape_after
 from prune import Probe, apply, prunable, prune
 from prune.fast.flow import synaptic_flow
-from prune.fast.matrices import cut_down, full_mask, matrix_of, spread, without
-from prune.fast.plateaus import NONE, Map, Plateau, Plateaus, added, narrowed, windowed
+from prune.fast.matrices import cut_down, drop_, full_mask, matrix_of, spread
+from prune.fast.plateaus import NONE, Plateau, Plateaus, SmallMap, added, narrowed, windowed
 from prune.fast.products import Gradient, Products
 from prune.masks import dense_masks, size
 from train.models import build
@@ -200,7 +200,7 @@ def maps(draw):
         start, length = draw(st.integers(0, n - 1)), draw(st.integers(1, 20))
         plateaus.append(Plateau(start, length) if length > 1 else NONE)
     pixels = torch.arange(2.0 * sizes[0] * sizes[1]).view(1, 2, *sizes)
-    return Map(pixels, tuple(plateaus))
+    return SmallMap(pixels, tuple(plateaus))
 
 
 def whole(x):
@@ -244,7 +244,7 @@ def test_maps_are_added_where_both_are_constant(x, y):
 def padded(x, height, width):
     """The map made larger by zeros below and at the right."""
     _, _, h, w = whole(x).shape
-    return Map(F.pad(x.image, (0, width - w, 0, height - h)), x.plateaus)
+    return SmallMap(F.pad(x.image, (0, width - w, 0, height - h)), x.plateaus)
 
 
 class Seen(TorchFunctionMode):
@@ -405,7 +405,7 @@ def test_a_cut_down_matrix_says_the_same_of_its_weight(case):
     matrix = matrix_of(weight, torch.ones(weight.shape, dtype=torch.bool), torch.float64)
     for mask in masks:
         gone = (matrix.mask & ~part(matrix, mask)).flatten().nonzero().squeeze(1)
-        matrix = cut_down(without(matrix, gone))
+        matrix = cut_down(drop_(matrix, gone))
         assert torch.equal(full_mask(matrix), mask)
         assert torch.equal(spread(matrix, matrix.theta), (weight * mask).abs().double())
         assert matrix.kept == mask.sum()
@@ -414,11 +414,11 @@ def test_a_cut_down_matrix_says_the_same_of_its_weight(case):
 def test_empty_rows_and_columns_are_cut():
     """Once enough is empty; not before, since that would not pay."""
     matrix = matrix_of(torch.ones(10, 5, 2, 2), torch.ones(10, 5, 2, 2) > 0, torch.float64)
-    fewer = cut_down(without(matrix, torch.arange(20)))  # one row of ten
+    fewer = cut_down(drop_(matrix, torch.arange(20)))  # one row of ten
     assert fewer.mask.shape == (10, 20)
-    assert cut_down(without(fewer, torch.arange(20, 100))).mask.shape == (5, 20)
+    assert cut_down(drop_(fewer, torch.arange(20, 100))).mask.shape == (5, 20)
     taps = torch.arange(0, 200, 2)  # every other column
-    assert cut_down(without(matrix, taps)).mask.shape == (10, 10)
+    assert cut_down(drop_(matrix, taps)).mask.shape == (10, 10)
 
 
 @given(image_networks(), st.integers(2, 50), st.integers(2, 8))

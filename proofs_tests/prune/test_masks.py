@@ -1,6 +1,7 @@
 """Masks: what may be pruned, which scores survive, and files that are whole or refused."""
 
 import copy
+import os
 import zipfile
 
 import numpy as np
@@ -394,6 +395,16 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
         save_masks(dense_masks(MODELS[1]), path)
     assert path.read_bytes() == content
     assert sorted(file.name for file in tmp_path.iterdir()) == ["masks.npz", "masks.npz.part"]
+
+
+def test_a_saved_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    """Else a power cut could leave an empty file under the final name."""
+    done = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, f=real: (done.append(n), f(*a))[1])
+    save_masks(dense_masks(MODELS[0]), tmp_path / "masks.npz")
+    assert done == ["fsync", "replace"]
 
 
 # Masks and a model

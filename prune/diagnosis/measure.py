@@ -1,4 +1,4 @@
-"""Is a network fit for the theory? Measured on the function that SynFlow scores."""
+"""Measure conservation, positivity and homogeneity of the function that SynFlow scores."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,20 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from prune.diagnosis.trace import INPUT, Normalisation, Operation, Tracer, Watch, running
-from prune.fast.flow import Positive, magnitudes
 from prune.masks import Masks, dense_masks
-from prune.scoring import Probe, Tensors, device_of, leaves, output, undisturbed, values
+from prune.positive import magnitudes, ones, positive_outputs, total
+from prune.scoring import Probe, Tensors, gradients, leaves, undisturbed, values
 
 HOMOGENEOUS = 1e-9  # the largest defect: powers of two scale without rounding, so 0 is usual
 Cut = frozenset[str]  # names of prunable weights
 
 
 class Residual(NamedTuple):
-    """The worst relative difference among flows that conservation makes equal in pairs."""
+    """The largest relative difference between two flows that conservation makes equal."""
 
     value: float
     where: str
-    compared: int  # how many pairs
+    compared: int  # number of pairs
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,21 @@ class Layer:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found; `verdict.verdict` says it in a sentence."""
+    """The measurements; `verdict` puts them into a sentence."""
 
     R: float
     dtype: torch.dtype
     neuron_wise: Residual  # S_in against S_out of hidden channels (Theorem 1)
     cut_wise: Residual  # <dR/dx, x> and every cut made of layers, against R (Theorem 2)
     layers: tuple[Layer, ...]
-    bent: tuple[Operation, ...]  # what is not homogeneous
+    bent: tuple[Operation, ...]  # operations that are not homogeneous
     normalisations: tuple[Normalisation, ...]  # read as their scale
     shifts: tuple[str, ...]  # biases and running means that are not 0: read as 0
     zero_scales: tuple[str, ...]  # other parameters that are 0 throughout
 
 
 class Pass(NamedTuple):
-    """One SynFlow pass, and what was seen on the way."""
+    """One SynFlow pass, and the operations on its way."""
 
     R: float
     at_input: float  # <dR/dx, x>
@@ -69,12 +69,15 @@ class Pass(NamedTuple):
 def diagnose(model: nn.Module, probe: Probe) -> Diagnosis:
     """Measure conservation, positivity and homogeneity of what SynFlow scores (Eq. 5, Eq. 6).
 
-    That is the model in eval mode with |theta| for theta, no biases, and normalisations as their
-    scale, fed ones. No data is looked at; the model is left as it was.
+    SynFlow scores the model in eval mode, run on ones, with |theta| for theta, no biases, and
+    normalisations as their scale. No data is read, and the model is not changed.
 
     Args:
-        model: Any network, all its prunable weights kept.
+        model: Any network; all its prunable weights count as kept.
         probe: `input_shape` and `dtype` are read.
+
+    Returns:
+        The measurements. Scores that are not finite are counted, not refused.
     """
     masks = dense_masks(model)
     with undisturbed(model):
@@ -96,28 +99,26 @@ def diagnose(model: nn.Module, probe: Probe) -> Diagnosis:
 
 
 def _pass(model: nn.Module, masks: Masks, probe: Probe) -> Pass:
-    """As `synaptic_flow`, but traced, and scores that are not finite are not refused."""
+    """Return scores as `synaptic_flow` does, and the traced operations; refuse no value."""
+    x = ones(model, probe).requires_grad_()
     theta = leaves(magnitudes(values(model, masks, probe.dtype)), masks)
-    weights = {name: theta[name] for name in masks}
-    x = torch.ones(1, *probe.input_shape, dtype=probe.dtype, device=device_of(model))
-    fed = x.requires_grad_().clone()  # which a first layer may overwrite in place
+    fed = x.clone()  # a first layer may overwrite it in place
     with running(model) as path:
-        tracer = Tracer(fed, weights, path)
-        with tracer, Positive(), Watch(path) as watch:
-            outputs = output(model, theta, fed)
-    R = sum(y.sum() for y in outputs)
-    dR_dx, *grads = torch.autograd.grad(
-        R, [x, *weights.values()], allow_unused=True, materialize_grads=True
-    )
-    scores = {name: g * theta[name].detach() for name, g in zip(masks, grads)}
+        tracer = Tracer(fed, {name: theta[name] for name in masks}, path)
+        watch = Watch(path)
+        with tracer:
+            outputs = positive_outputs(model, theta, fed, inside=watch)
+    R = total(outputs)
+    grads = gradients(R, theta | {INPUT: x}, (INPUT, *masks))
+    at_input = (grads[INPUT] * x).sum().item()
+    scores = {name: grads[name] * theta[name].detach() for name in masks}
     sources = [tracer.streams[y].sources for y in outputs if y in tracer.streams]
-    at_output = frozenset().union(*sources)
-    at_input = (dR_dx * x).sum().item()
+    at_output = frozenset[str]().union(*sources)
     return Pass(R.item(), at_input, scores, tracer.seen, watch.seen, at_output)
 
 
 def _idle(model: nn.Module, masks: Masks) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of what scoring reads as 0 although it is not; and of what is 0, beyond the masks."""
+    """Return the names of tensors that scoring sets to 0, and of other tensors that are 0."""
     given = values(model, {}, torch.float64)
     read = magnitudes(given)
     shifts = tuple(name for name, t in given.items() if t.any() and not read[name].any())
@@ -127,11 +128,12 @@ def _idle(model: nn.Module, masks: Masks) -> tuple[tuple[str, ...], tuple[str, .
 
 
 def layer_cuts(passages: list[Operation], at_output: frozenset[str]) -> list[Cut]:
-    """The sets of layers that lead from an earlier part of the network to the rest (Eq. 7).
+    """Return the sets of layers that lead from an earlier part of the network to the rest (Eq. 7).
 
-    With S everything after some point of the pass, C(S) is closed downstream and each path
-    crosses it exactly once (Theorem 2). Left out are S into which a stream leads that has, in an
-    addition say, been joined by another from within S: that crossing has no weights of its own.
+    Let S be all neurons after some point of the pass. S is closed downstream, so each path crosses
+    the cut C(S) exactly once (Theorem 2). A set S is left out if a stream enters it that was joined
+    by another one from within S, for example in an addition: that crossing has no weights of its
+    own.
 
     Args:
         passages: The operations that use prunable weights, in the order of the pass.
@@ -150,7 +152,7 @@ def layer_cuts(passages: list[Operation], at_output: frozenset[str]) -> list[Cut
 
 
 def cut_residual(seen: Pass, cuts: Iterable[Cut]) -> Residual:
-    """<dR/dx, x> and the total score of each cut, against R = <dR/dy, y> (Theorem 2)."""
+    """Compare <dR/dx, x> and the total score of each cut with R = <dR/dy, y> (Theorem 2)."""
     totals = {INPUT: seen.at_input}
     for cut in cuts:
         where = " + ".join(sorted(name.removesuffix(".weight") for name in cut))
@@ -161,7 +163,7 @@ def cut_residual(seen: Pass, cuts: Iterable[Cut]) -> Residual:
 def neuron_residual(
     model: nn.Module, scores: Tensors, passages: list[Operation], at_output: frozenset[str]
 ) -> Residual:
-    """S_in against S_out, for each channel whose outgoing parameters are all weights (Theorem 1).
+    """Compare S_in with S_out of each channel that only weights lead out of (Theorem 1).
 
     A channel that leads to a shortcut or to the output, or that is mixed with others before the
     next weights, has no S_out of its own and is left out.
@@ -177,15 +179,15 @@ def neuron_residual(
         S_in, _ = by_channel(model, layer, scores[layer])
         outs = [by_channel(model, name, scores[name])[1] for name in after]
         if all(len(S) % len(S_in) == 0 for S in outs) and all(used[name] == 1 for name in after):
-            # Flattened images have several inputs of the next layer for one channel.
-            S_out = sum(S.view(len(S_in), -1).sum(1) for S in outs)
-            for c, (a, b) in enumerate(zip(S_in.tolist(), S_out.tolist())):
+            # After flattening, a channel has several inputs of the next layer.
+            S_out = torch.stack([S.view(len(S_in), -1).sum(1) for S in outs]).sum(0)
+            for c, (a, b) in enumerate(zip(S_in.tolist(), S_out.tolist(), strict=True)):
                 differences[f"{layer.removesuffix('.weight')}, channel {c}"] = _difference(a, b)
     return _worst(differences)
 
 
 def by_channel(model: nn.Module, name: str, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Total score of the weights into each output channel, and out of each input channel."""
+    """Return the total score of weights into each output channel and out of each input channel."""
     layer = model.get_submodule(name.rpartition(".")[0])
     groups = getattr(layer, "groups", 1)
     grouped = scores.reshape(groups, scores.shape[0] // groups, scores.shape[1], -1)
@@ -194,7 +196,7 @@ def by_channel(model: nn.Module, name: str, scores: Tensor) -> tuple[Tensor, Ten
 
 
 def _difference(a: float, b: float) -> float:
-    """|a - b| over the larger; 0 if both are 0."""
+    """Return |a - b| over the larger of both, 0 if both are 0."""
     return abs(a - b) / max(abs(a), abs(b)) if a or b else 0.0
 
 
@@ -214,7 +216,7 @@ def _layer(model: nn.Module, name: str, seen: Pass, is_cut: bool) -> Layer:
 
 
 def _cause(S: Tensor, weight: Tensor) -> str:
-    """Why scores are 0, as far as the weight itself can tell."""
+    """Return why scores are 0, as far as the weight itself shows."""
     zero = S == 0
     if (zero <= (weight == 0)).all():
         return "weights that are 0"

@@ -1,4 +1,4 @@
-"""Follow a forward pass, operation by operation: who feeds whom, and what is homogeneous."""
+"""Trace a forward pass: which operation reads which, and which ones are homogeneous."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -14,22 +14,39 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from prune.fast.flow import NORMALISATIONS, WEIGHTED
+from prune.positive import NORMALISATIONS, WEIGHTED
 
 INPUT = "input"
-MIXING = {  # what may join or reorder channels; by name, as function, method and operator share it
-    *("cat", "concat", "stack", "split", "chunk", "getitem", "gather", "index_select"),
-    *("permute", "transpose", "swapaxes", "movedim", "flip", "roll", "T", "mT"),
-    *("matmul", "mm", "bmm", "einsum", "scaled_dot_product_attention"),
-    *("multi_head_attention_forward", *(func.__name__ for func in WEIGHTED)),
-}
-
-
+# Functions that may join or reorder channels, by the name that function, method and operator share.
+MIXING = {
+    "cat",
+    "concat",
+    "stack",
+    "split",
+    "chunk",
+    "getitem",
+    "gather",
+    "index_select",
+    "permute",
+    "transpose",
+    "swapaxes",
+    "movedim",
+    "flip",
+    "roll",
+    "T",
+    "mT",
+    "matmul",
+    "mm",
+    "bmm",
+    "einsum",
+    "scaled_dot_product_attention",
+    "multi_head_attention_forward",
+} | {func.__name__ for func in WEIGHTED}
 JOINING = {"add", "iadd", "radd", "sub", "isub", "rsub", "cat", "concat", "stack"}
 
 
 class Stream(NamedTuple):
-    """Where a tensor comes from: the prunable weights last on its way, or INPUT."""
+    """The origin of a tensor: the last prunable weights on its way, or INPUT."""
 
     sources: frozenset[str]
     in_order: bool  # its channels are those of its one source, in their order
@@ -39,14 +56,14 @@ class Operation(NamedTuple):
     """One function call on tensors that depend on the input."""
 
     name: str
-    module: str  # the innermost module that made it
+    module: str  # the innermost module that called it
     layers: tuple[str, ...]  # the prunable weights that it uses
     reads: Stream
     defect: float  # the largest |f(c x) - c f(x)| / |c f(x)|: 0 if f is homogeneous
 
 
 class Normalisation(NamedTuple):
-    """One normalisation, which scoring reads as its scale."""
+    """One normalisation; scoring reads it as its scale."""
 
     name: str
     module: str
@@ -55,7 +72,7 @@ class Normalisation(NamedTuple):
 
 @contextmanager
 def running(model: nn.Module) -> Iterator[list[str]]:
-    """The paths of the modules that are running, innermost last; kept up to date by hooks."""
+    """Yield a list that always holds the names of the running modules, innermost last."""
     path: list[str] = []
 
     def leave(*_: object) -> None:
@@ -72,7 +89,7 @@ def running(model: nn.Module) -> Iterator[list[str]]:
 
 
 class Watch(TorchFunctionMode):
-    """Records normalisations; entered last, it sees them before they are replaced."""
+    """Record normalisations; entered last, so before they are replaced."""
 
     def __init__(self, path: list[str]):
         super().__init__()
@@ -89,7 +106,7 @@ class Watch(TorchFunctionMode):
 
 
 class Tracer(TorchFunctionMode):
-    """Records operations; entered first, it sees what is computed in the end.
+    """Record operations; entered first, so after normalisations were replaced.
 
     Args:
         x: The network's input.
@@ -128,7 +145,7 @@ class Tracer(TorchFunctionMode):
 
 
 def floating(out: object) -> list[Tensor]:
-    """The floating-point tensors in whatever a function returned."""
+    """Return the floating-point tensors in the result of a function."""
     return [t for t in tree_leaves(out) if isinstance(t, Tensor) and t.is_floating_point()]
 
 
@@ -143,17 +160,17 @@ def _joined(streams: list[Stream]) -> Stream:
 
 
 def _linear(func: Callable, tensors: list[Tensor], inputs: list[Tensor]) -> bool:
-    """Is this an ordinary convolution or linear layer, whose bias is 0 or absent?"""
+    """Return True for a convolution or linear layer whose bias is 0 or absent."""
     return func in WEIGHTED and len(inputs) == 1 and not any(bias.any() for bias in tensors[2:])
 
 
 @torch.no_grad()
 def _scaled(func: Callable, given, inputs: list[Tensor]) -> list[tuple[float, list[Tensor]]]:
-    """c and func of its inputs times c, for powers of two c, so that scaling does not round.
+    """Return (c, func of its inputs times c) for two powers of two c; scaling does not round.
 
-    The c that puts the largest input between 1/2 and 1, where units like GELU bend that are
-    straight at the large numbers of a dense network (flow falls while pruning); and one far
-    below, where softmax turns from a choice into a mean.
+    The first c brings the largest input between 1/2 and 1. There, units like GELU bend that are
+    straight at the large numbers of a dense network, and pruning makes numbers small. The second
+    c is far smaller: there, softmax is almost a mean.
     """
     peak = max((float(t.abs().max()) for t in inputs if t.numel()), default=float("inf"))
     if not isfinite(peak):
@@ -175,7 +192,7 @@ def _times(leaf: object, factor: float, known: set[int]) -> object:
 
 @torch.no_grad()
 def _gap(results: list[Tensor], factor: float, scaled: list[Tensor]) -> float:
-    """The largest |f(c x) - c f(x)| over the largest |c f(x)|; 0 where numbers are not finite."""
+    """Return the largest |f(c x) - c f(x)| over the largest |c f(x)|; 0 if numbers overflow."""
     gaps = [0.0]
     for y, other in zip(results, scaled):
         if y.numel():

@@ -1,4 +1,4 @@
-"""A diagnosis in one sentence: do the theorems hold, and if not, why."""
+"""Put a diagnosis into one sentence: do the theorems hold, and if not, why not."""
 
 from collections.abc import Iterator, Sequence
 from math import isfinite
@@ -19,10 +19,10 @@ ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-3}  # of sums over millions o
 
 
 def verdict(found: Diagnosis) -> tuple[bool, str]:
-    """Whether Theorem 1 to Theorem 4 hold for what SynFlow scores, and one sentence that says why.
+    """Return whether Theorem 1 to Theorem 4 hold for what SynFlow scores, and one sentence why.
 
-    They need homogeneous units (Theorem 1, Theorem 2) and positive scores (Theorem 3, Theorem 4).
-    Zero scores do no harm: those weights lie on no path and go first.
+    The theorems need homogeneous units (Theorem 1, Theorem 2) and positive scores (Theorem 3,
+    Theorem 4). Zero scores do no harm: those weights lie on no path and go first.
     """
     if against := list(_against(found)):
         return False, f"{GUARANTEES} do not hold: {'; '.join(against)}."
@@ -59,7 +59,7 @@ def _against(found: Diagnosis) -> Iterator[str]:
 
 
 def _terms(found: Diagnosis) -> Iterator[str]:
-    """What to know though they hold."""
+    """Yield remarks on a network for which the theorems hold."""
     yield "every operation is homogeneous and no score is negative"
     cuts, L = sum(layer.is_cut for layer in found.layers), len(found.layers)
     if cuts == L:
@@ -91,7 +91,7 @@ def _as_scored(normalisations: Sequence[Normalisation]) -> str:
 
 
 def _listed(operations: Sequence[Operation]) -> str:
-    """ "gelu (12 times, first in encoder.mlp.1) and softmax (once, in head.2) are" """
+    """Return "gelu (12 times, first in encoder.mlp.1) and softmax (once, in head.2) are"."""
     groups = _groups(operations)
     texts = [f"{name} ({_times(modules)})" for name, modules in groups.items()]
     return " and ".join(texts) + (" is" if len(texts) == 1 else " are")

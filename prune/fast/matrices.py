@@ -1,7 +1,7 @@
-"""A prunable weight as the matrix that its layer multiplies by, cut down to what still lives.
+"""A prunable weight as the matrix of its layer, without the rows and columns that are empty.
 
-Rows are outputs; columns are inputs, in a convolution each tap of the kernel by itself. SynFlow
-empties whole rows and columns, and without them the same product is done sooner.
+Rows are outputs. Columns are inputs; in a convolution, each tap of the kernel has its own. SynFlow
+empties whole rows and columns, and a product without them takes less time.
 """
 
 from dataclasses import dataclass, replace
@@ -9,43 +9,41 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-LOOK = 0.9  # look for empty rows and columns once this part is left of what lived at the last look
+LOOK = 0.9  # look for empty rows and columns when this part is left of the weights at the last look
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """What lives of one weight. Entries count row by row, in the order of the weight's."""
+    """The remaining part of one weight. Entries count row by row, in the order of the weight."""
 
     shape: torch.Size  # of the weight
-    theta: Tensor | None  # (m, n) |theta|, 0 where pruned; `without` changes it in place
+    theta: Tensor  # (m, n) |theta|, 0 where pruned; `drop_` changes it in place
     mask: Tensor  # (m, n) bool, True = kept
     kept: int
-    looked: int  # how many were kept at the last look
-    rows: Tensor | None = None  # (m,) which rows of the whole matrix these are; None: all
+    looked: int  # weights at the last look
+    rows: Tensor | None = None  # (m,) positions of these rows in the whole matrix; None: all
     columns: Tensor | None = None  # (n,)
 
 
-def matrix_of(weight: Tensor, mask: Tensor, dtype: torch.dtype | None) -> Matrix:
-    """All of a weight; without theta if `dtype` is None."""
-    theta, mask = None, mask.reshape(len(mask), -1)
-    if dtype is not None:
-        theta = weight.detach().abs().to(dtype).reshape(mask.shape)
-        theta.masked_fill_(mask.logical_not(), 0)
+def matrix_of(weight: Tensor, mask: Tensor, dtype: torch.dtype) -> Matrix:
+    """Return the whole weight as a matrix, with theta in `dtype`."""
+    mask = mask.reshape(len(mask), -1)
+    theta = weight.detach().abs().to(dtype).reshape(mask.shape)
+    theta.masked_fill_(mask.logical_not(), 0)
     kept = int(mask.count_nonzero())  # sum() would copy the mask as int64
     return Matrix(weight.shape, theta, mask, kept, kept)
 
 
-def without(matrix: Matrix, pruned: Tensor) -> Matrix:
-    """The matrix without its entries `pruned` (k,)."""
+def drop_(matrix: Matrix, pruned: Tensor) -> Matrix:
+    """Prune the entries `pruned` (k,): a new mask, but theta is changed in place."""
     mask = matrix.mask.clone()
     mask.view(-1).index_fill_(0, pruned, False)
-    if matrix.theta is not None:
-        matrix.theta.view(-1).index_fill_(0, pruned, 0)
+    matrix.theta.view(-1).index_fill_(0, pruned, 0)
     return replace(matrix, mask=mask, kept=matrix.kept - len(pruned))
 
 
 def cut_down(matrix: Matrix) -> Matrix:
-    """Leave out empty rows and columns, once enough has died for that to pay."""
+    """Leave out empty rows and columns, once they are many enough for that to pay."""
     if matrix.kept >= LOOK * matrix.looked:
         return matrix
     alive = matrix.mask.view(torch.uint8)  # amax() of bytes is far quicker than any()
@@ -69,7 +67,7 @@ def cut_down(matrix: Matrix) -> Matrix:
 
 
 def spread(matrix: Matrix, entries: Tensor) -> Tensor:
-    """Entries (m, n) at their places in a tensor shaped like the weight, 0 elsewhere."""
+    """Return a tensor shaped like the weight, with `entries` (m, n) in place and 0 elsewhere."""
     if matrix.rows is None:
         return entries.reshape(matrix.shape)
     whole = entries.new_zeros(matrix.shape).flatten(1)
@@ -78,5 +76,5 @@ def spread(matrix: Matrix, entries: Tensor) -> Tensor:
 
 
 def full_mask(matrix: Matrix) -> Tensor:
-    """The mask, shaped like the weight."""
+    """Return the mask, shaped like the weight."""
     return spread(matrix, matrix.mask)

@@ -1,8 +1,8 @@
-"""Linear and convolutional layers as one product, and the flow at both of its ends.
+"""Compute linear and convolutional layers as one product y = x theta^T.
 
-y = x theta^T, with a row of x for each position: the inputs of a linear layer, or the patch under
-a convolution's kernel. Then dR/dtheta = (dR/dy)^T x is flow out times flow in (Eq. 6), and can be
-formed for a few rows or entries of theta at a time: no pass over the network has to write it.
+x has one row for each position: the inputs of a linear layer, or the patch under the kernel of a
+convolution. Then dR/dtheta = (dR/dy)^T x, flow out times flow in (Eq. 6). It can be formed for a
+few rows or entries of theta at a time, so the backward pass does not write it.
 """
 
 from collections.abc import Mapping
@@ -25,26 +25,26 @@ class Gradient(NamedTuple):
     rest: Tensor | None  # (m, n) from uses of the weight that are no product known here
 
     def rows(self, part: slice) -> Tensor:
-        """Some of its rows."""
+        """Return some of its rows, (k, n)."""
         product = self.flow_out[:, part].T @ self.flow_in
         return product if self.rest is None else product.add_(self.rest[part])
 
     def at(self, row: Tensor, column: Tensor) -> Tensor:
-        """Its entries at (row, column), both (k,)."""
+        """Return its entries (k,) at (row, column), both (k,)."""
         flow_out, flow_in = self.flow_out.index_select(1, row), self.flow_in.index_select(1, column)
         product = flow_out.mul_(flow_in).sum(0)
         return product if self.rest is None else product + self.rest[row, column]
 
 
 class Products(TorchFunctionMode):
-    """Does the layers of the given weights as products, and notes where their flow is found.
+    """Compute layers of the given weights as products, and keep both ends of each product.
 
-    A weight used in any other way (in a grouped or transposed convolution, in arithmetic of the
-    model's own) is left to autograd, as `Gradient.rest`.
+    A weight used in another way (in a grouped or transposed convolution, or in arithmetic of the
+    model's own) is left to autograd, whose result is `Gradient.rest`.
     """
 
     def __init__(self, given: Mapping[str, Tensor], matrices: Mapping[str, Matrix]):
-        """`given` holds what the network is given for each weight, known by its identity."""
+        """Take the tensors that the network gets for each weight; they are found by identity."""
         super().__init__()
         self.given, self.matrices = given, matrices
         self.names = {id(given[name]): name for name in matrices}
@@ -57,7 +57,7 @@ class Products(TorchFunctionMode):
         return func(*map(self.whole, args), **kwargs) if y is None else y
 
     def whole(self, value: object) -> object:
-        """For a weight that was cut down, and has only a stand-in, all of its theta."""
+        """Return all of theta for the stand-in of a weight that was cut down, else the value."""
         matrix = self.matrices.get(self.names.get(id(value)))
         if matrix is None or matrix.rows is None:
             return value
@@ -82,15 +82,17 @@ class Products(TorchFunctionMode):
         y = self.product(patches.contiguous(), name)  # (batch, positions, m)
         size = [
             (n + 2 * p - d * (k - 1) - 1) // s + 1
-            for n, k, d, p, s in zip(input.shape[2:], kernel, dilation, padding, stride)
+            for n, k, d, p, s in zip(
+                input.shape[2:], kernel, dilation, padding, stride, strict=True
+            )
         ]
         y = y.transpose(1, 2).unflatten(2, size)
         return y if bias is None else y + bias.view(-1, 1, 1)
 
     def product(self, x: Tensor, name: str) -> Tensor:
-        """x (..., n) theta^T, noted; with zeros for the rows that were cut."""
+        """Return x (..., n) theta^T, with zeros for rows that were cut, and keep its ends."""
         matrix = self.matrices[name]
-        x = x if x.requires_grad else x.detach().requires_grad_()  # else y would have no edge
+        x = x if x.requires_grad else x.detach().requires_grad_()  # else y has no edge
         y = F.linear(x, matrix.theta)
         self.uses[name].append((x.detach(), get_gradient_edge(y)))
         if matrix.rows is None:
@@ -98,31 +100,31 @@ class Products(TorchFunctionMode):
         return y.new_zeros(*y.shape[:-1], matrix.shape[0]).index_copy(-1, matrix.rows, y)
 
     def gradients(self, R: Tensor) -> dict[str, Gradient]:
-        """dR/dtheta of every matrix, once the network has run."""
+        """Return dR/dtheta of each matrix, after the network was run."""
         edges = [edge for uses in self.uses.values() for _, edge in uses]
         weights = [self.given[name] for name in self.matrices]
         found = torch.autograd.grad(R, [*edges, *weights], allow_unused=True)
-        flow_out, rest = iter(found), dict(zip(self.matrices, found[len(edges) :]))
+        flow_out, rest = iter(found), dict(zip(self.matrices, found[len(edges) :], strict=True))
         return {
             name: self.gradient(name, [(next(flow_out), x) for x, _ in uses], rest[name])
             for name, uses in self.uses.items()
         }
 
     def gradient(self, name: str, ends: list, rest: Tensor | None) -> Gradient:
-        """The positions of all uses after one another; R may not depend on some of them."""
+        """Join the positions of all uses of the weight; skip uses that R does not depend on."""
         theta = self.matrices[name].theta
         ends = [(out.flatten(0, -2), x.flatten(0, -2)) for out, x in ends if out is not None]
-        flow_out, flow_in = zip(*ends) if ends else ([theta[:, :0].T], [theta[:0]])
+        flow_out, flow_in = zip(*ends, strict=True) if ends else ([theta[:, :0].T], [theta[:0]])
         rest = None if rest is None else rest.reshape(theta.shape)
         return Gradient(torch.cat(flow_out), torch.cat(flow_in), rest)
 
 
 def living(x: Tensor, dim: int, matrix: Matrix) -> Tensor:
-    """What of x, with the matrix's columns along `dim`, was not cut."""
+    """Return the part of x, along `dim`, whose columns of the matrix were not cut."""
     return x if matrix.columns is None else x.index_select(dim, matrix.columns)
 
 
 def pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    """What torch reads a convolution's option as: one number stands for both axes."""
+    """Return an option of a convolution for both axes; one number stands for both."""
     values = (value,) if isinstance(value, int) else tuple(value)
     return values * (2 // len(values))

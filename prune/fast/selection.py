@@ -1,8 +1,8 @@
-"""The lowest scores among the survivors, exactly, without ranking or even holding all scores.
+"""Select the lowest scores among the survivors, exactly, without sorting or holding all scores.
 
-A sample tells between which two scores the last one to be pruned must lie. One sweep forms all
-scores, some rows at a time, and notes the survivors up to the upper one; only those from the
-lower one on are ranked. Where the sample misleads, all are.
+A sample of the scores gives a lower and an upper bound for the pruning threshold. One pass computes
+all scores in blocks and keeps those up to the upper bound; only those between the bounds are
+sorted. If the threshold is not between the bounds, all scores are sorted.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,42 +16,42 @@ from torch import Tensor
 from prune.masks import top
 
 AT_ONCE = 2**19  # scores formed at a time, so that they stay in the cache
-SAMPLE = 2**13
+SAMPLE = 2**13  # scores in the sample
 STRIDE = 2654435761  # a prime near 2^32 / golden ratio: its multiples spread over any size
 
 
 class Scored(NamedTuple):
-    """The scores of one weight as a matrix (m, n), formed where they are asked for."""
+    """The scores of one weight as a matrix (m, n), formed by blocks or entries when needed."""
 
     mask: Tensor  # (m, n) bool, True = survives
-    kept: int  # how many do
+    kept: int  # number of survivors
     rows: Callable[[slice], Tensor]  # scores of some rows
     at: Callable[[Tensor, Tensor], Tensor]  # scores at (row, column), both (k,)
 
 
 class Found(NamedTuple):
-    """Survivors to prune: what they score together, and which entries of which weight they are."""
+    """Survivors to prune: their total score, and their entries in each weight."""
 
     total: float
     entries: dict[str, Tensor]
 
 
 class Sweep(NamedTuple):
-    """Survivors that score less than a lower score, and those from there up to an upper one.
+    """Survivors that score less than the lower bound, and those between the bounds.
 
-    A place counts entries through all weights, one after the other; places ascend.
+    A place counts the entries of all weights, one weight after the other. Places ascend.
     """
 
-    total: float  # scores of the first kind together
-    below: Tensor  # their places
-    ranked: Tensor  # (k,) scores of the second kind
-    between: Tensor  # (k,) their places
+    total: float  # total score of those below
+    below: Tensor  # places of those below
+    ranked: Tensor  # (k,) scores of those between
+    between: Tensor  # (k,) places of those between
 
 
 def lowest(scored: Mapping[str, Scored], count: int) -> Found:
-    """The `count` lowest-scored survivors; among equals the later is found first.
+    """Return the `count` lowest-scored survivors; of equal scores, the later entry comes first.
 
-    Later: in the order of `scored`, then row by row.
+    Entries are ordered as in `scored`, then row by row.
 
     Raises:
         FloatingPointError: If a survivor's score is not finite; names the weights.
@@ -64,9 +64,9 @@ def lowest(scored: Mapping[str, Scored], count: int) -> Found:
 
 
 def lowest_within(scored: Mapping[str, Scored], budget: float, most: int) -> Found:
-    """The most lowest-scored survivors, up to `most`, whose scores sum to at most `budget`.
+    """Return the most lowest-scored survivors, up to `most`, that score at most `budget` together.
 
-    As `lowest`; scores must not be negative, and are summed in float64.
+    Ties are broken as in `lowest`. Scores must not be negative, and are summed in float64.
     """
     sample, share = _sample(scored)
     sums = sample.double().cumsum(0) * share
@@ -79,7 +79,7 @@ def lowest_within(scored: Mapping[str, Scored], budget: float, most: int) -> Fou
 
 
 def _found(scored: Mapping[str, Scored], sweep: Sweep, count: int) -> Found:
-    """All below, and the `count` lowest between."""
+    """Return all survivors below, and the `count` lowest of those between."""
     chosen = ~top(sweep.ranked, len(sweep.ranked) - count)
     first, then = (_by_weight(places, scored) for places in (sweep.below, sweep.between[chosen]))
     entries = {name: torch.cat([first[name], then[name]]) for name in scored}
@@ -91,9 +91,9 @@ def _sum(scores: Tensor) -> float:
 
 
 def _sample(scored: Mapping[str, Scored]) -> tuple[Tensor, float]:
-    """Scores of some survivors, ascending, and how many each of them stands for."""
+    """Return the scores of some survivors, ascending, and how many weights each represents."""
     total = sum(s.mask.numel() for s in scored.values())
-    if total <= 4 * SAMPLE:  # ranking all of them is quicker
+    if total <= 4 * SAMPLE:  # sorting all of them is quicker
         return torch.empty(0), 1
     scores = []
     for s in scored.values():
@@ -107,7 +107,7 @@ def _sample(scored: Mapping[str, Scored]) -> tuple[Tensor, float]:
 
 
 def _bracket(sample: Tensor, rank: int) -> tuple[float | Tensor, float | Tensor]:
-    """Two scores with the score of this rank between them, almost surely (5 sigma)."""
+    """Return two scores; the score of this rank lies between them almost surely (5 sigma)."""
     n = len(sample)
     slack = int(5 * max(0, rank * (n - rank) / max(1, n)) ** 0.5) + 2
     low, high = rank - slack, rank + slack
@@ -115,7 +115,7 @@ def _bracket(sample: Tensor, rank: int) -> tuple[float | Tensor, float | Tensor]
 
 
 def _sweep(scored: Mapping[str, Scored], low: float | Tensor, high: float | Tensor) -> Sweep:
-    """Form all scores, and keep of them only what may matter."""
+    """Form all scores in blocks, and keep those up to `high`."""
     narrow = _narrow(scored)
     start, total, below, ranked, between = 0, 0.0, [], [], []
     for scores, mask in _portions(scored):
@@ -134,14 +134,17 @@ def _sweep(scored: Mapping[str, Scored], low: float | Tensor, high: float | Tens
 
 
 def positions(chosen: Tensor) -> Tensor:
-    """Where a mask (n,) is True, ascending; on a CPU by NumPy, up to ten times as fast as torch."""
+    """Return the positions of True in a mask (n,), ascending.
+
+    On a CPU by NumPy, which is up to ten times as fast as torch.
+    """
     if chosen.device.type == "cpu":
         return torch.from_numpy(np.flatnonzero(chosen.numpy()))
     return chosen.nonzero().squeeze(1)
 
 
 def _portions(scored: Mapping[str, Scored]) -> Iterator[tuple[Tensor, Tensor]]:
-    """All scores and masks in order, flat, about AT_ONCE at a time: large weights are cut."""
+    """Yield all scores and masks in order, flat, about AT_ONCE at a time; split large weights."""
     held: list[tuple[Tensor, Tensor]] = []
     size = 0
     for s in scored.values():
@@ -158,26 +161,28 @@ def _portions(scored: Mapping[str, Scored]) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _joined(portions: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    scores, masks = zip(*portions)
+    scores, masks = zip(*portions, strict=True)
     return (torch.cat(scores), torch.cat(masks)) if len(portions) > 1 else portions[0]
 
 
 def _narrow(scored: Mapping[str, Scored]) -> torch.dtype:
-    """What places fit into; there may be many of them."""
+    """Return the smallest integer type that holds all places."""
     return torch.int32 if sum(s.mask.numel() for s in scored.values()) < 2**31 else torch.int64
 
 
 def _by_weight(places: Tensor, scored: Mapping[str, Scored]) -> dict[str, Tensor]:
-    """Ascending places as entries of the weight that they are in."""
+    """Turn ascending places into entries of each weight."""
     ends = torch.tensor([s.mask.numel() for s in scored.values()]).cumsum(0)
     cuts = torch.searchsorted(places, ends.to(places))
-    starts = [0, *ends.tolist()]
+    starts = [0, *ends[:-1].tolist()]
     parts = places.tensor_split(cuts[:-1].cpu())
-    return {name: part.long() - start for name, part, start in zip(scored, parts, starts)}
+    return {
+        name: part.long() - start for name, part, start in zip(scored, parts, starts, strict=True)
+    }
 
 
 def _refuse_infinite(scored: Mapping[str, Scored]) -> None:
-    """Survivors' scores must be finite; a sum of them, or a pruned one's, may overflow."""
+    """Raise FloatingPointError if a survivor's score is not finite; sums and pruned ones may be."""
     everything = slice(None)
     bad = [n for n, s in scored.items() if not s.rows(everything)[s.mask].isfinite().all()]
     if bad:

@@ -1,0 +1,101 @@
+"""Algorithm 1 and `certified` for SynFlow, on matrices; the plain loops are in prune/pruning.py."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from prune.fast.flow import flow_gradients, synaptic_flow
+from prune.fast.matrices import Matrix, cut_down, drop_, full_mask, matrix_of
+from prune.fast.products import Gradient
+from prune.fast.selection import Scored, lowest, lowest_within
+from prune.masks import Masks, prunable
+from prune.schedules import MARGIN, Plan, check_progress
+from prune.scoring import Probe, Tensors
+from prune.steps import Step
+
+Matrices = Mapping[str, Matrix]
+
+
+class Scoring(NamedTuple):
+    """The result of scoring the remaining weights once."""
+
+    R: float
+    scored: dict[str, Scored]
+    products: frozenset[str]  # weights used in products only, which can be cut down
+
+
+def scheduled(model: nn.Module, masks: Masks, probe: Probe, plan: Plan) -> Iterator[Step]:
+    """Yield the steps of Algorithm 1; each leaves the counts of its entry in `plan`."""
+    matrices = _matrices(model, masks, probe)
+    for k, groups in enumerate(plan, 1):
+        scoring = _score(model, matrices, probe)
+        removed, pruned = 0.0, {}
+        for names, keep in groups.items():
+            alive = sum(matrices[name].kept for name in names)
+            found = lowest({name: scoring.scored[name] for name in names}, alive - keep)
+            removed += found.total
+            pruned |= found.entries
+        left = _without(matrices, pruned, scoring)
+        yield _step(k, scoring.R, removed, left, _rescore(model, matrices, probe))
+        matrices = left
+
+
+def certified(model: nn.Module, masks: Masks, probe: Probe, goal: int) -> Iterator[Step]:
+    """Yield steps that each remove the most weights whose total score stays below R (Theorem 4)."""
+    matrices, k = _matrices(model, masks, probe), 0
+    while (alive := _kept(matrices)) > goal:
+        scoring = _score(model, matrices, probe)
+        found = lowest_within(scoring.scored, (1 - MARGIN) * scoring.R, alive - goal)
+        left, k = _without(matrices, found.entries, scoring), k + 1
+        check_progress(alive, _kept(left), goal, sum(m.shape.numel() for m in matrices.values()))
+        yield _step(k, scoring.R, found.total, left, _rescore(model, matrices, probe))
+        matrices = left
+
+
+def _matrices(model: nn.Module, masks: Masks, probe: Probe) -> Matrices:
+    weights = prunable(model)
+    return {name: matrix_of(weights[name], mask, probe.dtype) for name, mask in masks.items()}
+
+
+def _score(model: nn.Module, matrices: Matrices, probe: Probe) -> Scoring:
+    """Score the remaining weights; single scores are formed when the selection reads them."""
+    R, gradients = flow_gradients(model, matrices, probe)
+    products = frozenset(name for name, gradient in gradients.items() if gradient.rest is None)
+    scored = {name: _scored(matrix, gradients[name]) for name, matrix in matrices.items()}
+    return Scoring(R, scored, products)
+
+
+def _scored(matrix: Matrix, gradient: Gradient) -> Scored:
+    """S = dR/dtheta * theta (Eq. 1) of one matrix, by rows or by entries."""
+    theta = matrix.theta
+    return Scored(
+        matrix.mask,
+        matrix.kept,
+        rows=lambda part: gradient.rows(part).mul_(theta[part]),
+        at=lambda row, column: gradient.at(row, column) * theta[row, column],
+    )
+
+
+def _without(matrices: Matrices, pruned: Mapping[str, Tensor], scoring: Scoring) -> Matrices:
+    """Prune entries, then leave out empty rows and columns of weights used in products only."""
+    left = {name: drop_(matrix, pruned[name]) for name, matrix in matrices.items()}
+    return left | {name: cut_down(left[name]) for name in scoring.products}
+
+
+def _step(k: int, R: float, removed: float, left: Matrices, rescore: Callable[[], Tensors]) -> Step:
+    ratio = removed / R if R else 0.0
+    return Step(k, _kept(left), R, ratio, rescore, lambda: _masks(left))
+
+
+def _rescore(model: nn.Module, matrices: Matrices, probe: Probe) -> Callable[[], Tensors]:
+    """Return a function that computes all scores of these weights once more, as whole tensors."""
+    return lambda: synaptic_flow(model, _masks(matrices), probe).scores
+
+
+def _masks(matrices: Matrices) -> dict[str, Tensor]:
+    return {name: full_mask(matrix) for name, matrix in matrices.items()}
+
+
+def _kept(matrices: Matrices) -> int:
+    return sum(matrix.kept for matrix in matrices.values())

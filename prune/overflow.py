@@ -1,0 +1,37 @@
+"""Refuse a synaptic flow that leaves the range of its dtype (App. 11)."""
+
+import torch
+from torch import Tensor, nn
+
+from prune.connected import connected
+from prune.masks import Masks
+from prune.positive import magnitudes, ones, positive_outputs
+from prune.scoring import Probe, observe, undisturbed, values
+
+
+def in_range(R: float, probe: Probe) -> bool:
+    """Return False if R overflows, or is so small that single scores underflow (1e-200)."""
+    return torch.finfo(probe.dtype).tiny ** 0.65 < R < float("inf")
+
+
+def refuse_range(R: float, model: nn.Module, masks: Masks, probe: Probe) -> None:
+    """Raise FloatingPointError with the first layer whose flow leaves the range.
+
+    R = 0 is right for a network without any path, and is not refused.
+    """
+    if R == 0 and not connected(model, masks, probe.input_shape):
+        return
+    seen: list[str] = []
+
+    def note(name: str, out: Tensor) -> None:
+        if not in_range(out.max().item(), probe):
+            seen.append(name)
+
+    with undisturbed(model), observe(model, note):
+        theta = magnitudes(values(model, masks, probe.dtype))
+        positive_outputs(model, theta, ones(model, probe))
+    where = seen[0] if seen else "the output"
+    raise FloatingPointError(
+        f"synaptic flow leaves the range of {probe.dtype}: R = {R:g}, first seen in {where}; "
+        "is a layer all 0, or do weights need rescaling (App. 11)?"
+    )
