@@ -94,9 +94,7 @@ def keep_top(scores: Scores, masks: Masks, keep: int) -> dict[str, Tensor]:
         ValueError: If fewer than `keep` weights survive in `masks`, or scores do not fit them.
         FloatingPointError: If a survivor's score is not finite; names the tensors.
     """
-    for name, mask in masks.items():
-        if name not in scores or scores[name].shape != mask.shape:
-            raise ValueError(f"scores lack a tensor {name!r} of shape {tuple(mask.shape)}")
+    check_scores(scores, masks)
     flat = survivors(scores, masks)
     if not 0 <= keep <= flat.numel():
         raise ValueError(f"cannot keep {keep:,} weights: {flat.numel():,} survive")
@@ -108,6 +106,20 @@ def keep_top(scores: Scores, masks: Masks, keep: int) -> dict[str, Tensor]:
         name: torch.zeros_like(mask).masked_scatter_(mask, part)
         for part, (name, mask) in zip(chosen, masks.items(), strict=True)
     }
+
+
+def without(mask: Tensor, entries: Tensor) -> Tensor:
+    """Return a copy of the mask with the entries (k,) set to False."""
+    left = mask.clone(memory_format=torch.contiguous_format)
+    left.view(-1).index_fill_(0, entries, False)
+    return left
+
+
+def check_scores(scores: Scores, masks: Masks) -> None:
+    """Raise ValueError unless there is a score of the same shape for each mask."""
+    for name, mask in masks.items():
+        if name not in scores or scores[name].shape != mask.shape:
+            raise ValueError(f"scores lack a tensor {name!r} of shape {tuple(mask.shape)}")
 
 
 def check_masks(model: nn.Module, masks: Masks) -> None:

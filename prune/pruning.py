@@ -7,16 +7,19 @@ from math import isclose
 import torch
 from torch import Tensor, nn
 
-from prune.masks import Masks, dense_masks, keep_top, kept, prunable, size, survivors
+from prune.masks import Masks, dense_masks, kept, prunable, size, survivors
 from prune.positive import flow_at_ends
 from prune.schedules import MARGIN, Plan, check_choice, check_progress, plan, target
 from prune.scores import SCORES, Score, synaptic_flow, synflow
 from prune.scoring import Probe
 from prune.steps import Step
 
-try:
-    from prune import fast  # the same masks, sooner
-except ImportError:  # the folder prune/fast was deleted; `_scheduled` and `_certified` suffice
+try:  # the same masks, sooner
+    from prune import fast
+    from prune.fast import keep_top
+except ImportError:  # the folder prune/fast was deleted; this file and prune/masks.py suffice
+    from prune.masks import keep_top
+
     fast = None  # type: ignore[assignment]
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune.fast.selection import AT_ONCE, Scored, _narrow, _portions, lowest, lowest_within
+from prune.fast.selection import keep_top as fast_keep_top
 from prune.masks import keep_top, kept, size, top
 
 
@@ -62,6 +63,34 @@ def test_the_lowest_are_those_that_keep_top_prunes(weights, share, sample):
     expected = keep_top(scores, masks, alive - count)
     assert all(torch.equal(left(found, masks)[name], expected[name]) for name in masks)
     assert found.total == sum(scores[n][masks[n] & ~expected[n]].sum().item() for n in masks)
+
+
+@given(scored_weights(), st.floats(0, 1), samples)
+def test_the_fast_keep_top_gives_the_same_masks(weights, share, sample):
+    """Also of tensors with more than two dimensions; the masks it takes are not changed."""
+    scores, masks = ({n: t[..., None] for n, t in tensors.items()} for tensors in weights)
+    keep = round(share * sum(int(mask.sum()) for mask in masks.values()))
+    before = {name: mask.clone() for name, mask in masks.items()}
+    with sample, patch("prune.fast.selection.AT_ONCE", 7):
+        found = fast_keep_top(scores, masks, keep)
+    expected = keep_top(scores, masks, keep)
+    assert all(torch.equal(found[name], expected[name]) for name in masks)
+    assert all(torch.equal(before[name], masks[name]) for name in masks)
+
+
+@pytest.mark.parametrize(
+    "scores, keep",
+    [({}, 1), ({"a": torch.ones(1, 2)}, 1), ({"a": torch.ones(2, 2)}, 5),
+     ({"a": torch.ones(2, 2)}, -1), ({"a": torch.full((2, 2), nan)}, 1)],
+)  # fmt: skip
+def test_both_refuse_the_same_with_the_same_sentence(scores, keep):
+    masks = {"a": torch.ones(2, 2, dtype=torch.bool)}
+    refusals = []
+    for function in (keep_top, fast_keep_top):
+        with pytest.raises((ValueError, FloatingPointError)) as refused:
+            function(scores, masks, keep)
+        refusals.append((refused.type, str(refused.value)))
+    assert refusals[0] == refusals[1]
 
 
 @given(scored_weights(least=0), st.integers(0, 10), st.sampled_from([1, 11, 4]), samples)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from prune.masks import without
+
 LOOK = 0.9  # look for empty rows and columns when this part is left of the weights at the last look
 
 
@@ -36,10 +38,8 @@ def matrix_of(weight: Tensor, mask: Tensor, dtype: torch.dtype) -> Matrix:
 
 def drop_(matrix: Matrix, pruned: Tensor) -> Matrix:
     """Prune the entries `pruned` (k,): a new mask, but theta is changed in place."""
-    mask = matrix.mask.clone()
-    mask.view(-1).index_fill_(0, pruned, False)
     matrix.theta.view(-1).index_fill_(0, pruned, 0)
-    return replace(matrix, mask=mask, kept=matrix.kept - len(pruned))
+    return replace(matrix, mask=without(matrix.mask, pruned), kept=matrix.kept - len(pruned))
 
 
 def cut_down(matrix: Matrix) -> Matrix:

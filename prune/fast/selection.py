@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prune.masks import top
+from prune.masks import Masks, Scores, check_scores, top, without
 
 AT_ONCE = 2**19  # scores formed at a time, so that they stay in the cache
 SAMPLE = 2**13  # scores in the sample
@@ -46,6 +46,26 @@ class Sweep(NamedTuple):
     below: Tensor  # places of those below
     ranked: Tensor  # (k,) scores of those between
     between: Tensor  # (k,) places of those between
+
+
+def keep_top(scores: Scores, masks: Masks, keep: int) -> dict[str, Tensor]:
+    """Return the masks of `prune.masks.keep_top`; all arguments and errors are the same."""
+    check_scores(scores, masks)
+    flat = {name: scores[name].flatten(1) for name, mask in masks.items()}
+    scored = {
+        name: Scored(
+            mask.flatten(1),
+            int(mask.count_nonzero()),
+            rows=flat[name].__getitem__,
+            at=lambda row, column, S=flat[name]: S[row, column],
+        )
+        for name, mask in masks.items()
+    }
+    alive = sum(s.kept for s in scored.values())
+    if not 0 <= keep <= alive:
+        raise ValueError(f"cannot keep {keep:,} weights: {alive:,} survive")
+    found = lowest(scored, alive - keep)
+    return {name: without(mask, found.entries[name]) for name, mask in masks.items()}
 
 
 def lowest(scored: Mapping[str, Scored], count: int) -> Found:
