@@ -1,5 +1,6 @@
 """Packs: two files hold the results and histories of many runs, and give them back exactly."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,12 +15,14 @@ from experiments.figures.tables import accuracies
 from experiments.runs import files, packed
 from experiments.runs.imp import imp
 from experiments.runs.pack import main as command
-from experiments.runs.pack import pack, unpack
+from experiments.runs.pack import pack, unpack, unpacked
 from experiments.runs.run import run
 from experiments.sweeps.sweep import plan, state, summary
+from proofs_tests.tools import ROOT
 from proofs_tests.tools.runs import configured, raw
 from proofs_tests.tools.sweeps import result
 
+COMMITTED = ("laptop", "laptop/epochs", "laptop/rounding", "small")  # folders of results/
 ROW = {"epoch": 1, "lr": 0.1, "train_loss": 0.5, "test_loss": 1 / 3, "top1": 90.1, "top5": 99.0}
 
 
@@ -356,3 +359,31 @@ def test_the_command_ends_by_one_sentence(tmp_path, folders, text):
     with pytest.raises(SystemExit) as end:
         command([str(tmp_path / folder) for folder in folders])
     assert end.value.code.startswith(text) and not list(tmp_path.iterdir())
+
+
+# What is committed
+
+
+def committed() -> dict[str, str]:
+    """The files of all packed runs of this project, path -> text."""
+    found = {}
+    for folder in COMMITTED:
+        histories = packed.histories(ROOT / "results" / folder, files.HISTORY_COLUMNS)
+        for name in packed.names(ROOT / "results" / folder):
+            content = packed.result(ROOT / "results" / folder / name, files.REQUIRED)
+            for file, text in unpacked(content, histories.get(name, [])).items():
+                found[f"results/{folder}/{name}/{file}"] = text
+    return found
+
+
+def test_the_packs_give_back_the_files_that_were_committed_before():
+    """A digest over result.json and history.csv of all 512 runs, made from those files.
+
+    Runs that are added to these folders change it, and so does nothing else.
+    """
+    digest = hashlib.sha256()
+    found = committed()
+    for path in sorted(found):
+        digest.update(f"{path}\0{found[path]}\0".encode())
+    assert len(found) == 2 * 512
+    assert digest.hexdigest() == "d5e98c3242316d1b390b6d078c1bcfc2eb24cd851a14a910b309441851d6b09f"
