@@ -44,7 +44,7 @@ def pack(folder: Path) -> list[str]:
     rows = [{packed.RUN: name} | row for name in results for row in histories[name]]
     lines = [json.dumps({packed.RUN: name, **content}) for name, content in results.items()]
     table = _table([packed.RUN, *files.HISTORY_COLUMNS], rows)
-    files.write_text(folder / packed.HISTORIES, table)
+    files.write_text(folder / packed.HISTORIES, table)  # before the lines that rely on it
     files.write_text(folder / packed.RUNS, "".join(line + "\n" for line in lines))
     return list(results)
 
@@ -93,7 +93,7 @@ def _compare(run: Path, texts: Mapping[str, str]) -> None:
 
 def _table(columns: Sequence[str], rows: Iterable[Row]) -> str:
     """The text of a CSV, as `files.write_rows` writes it."""
-    stream = io.StringIO(newline="")
+    stream = io.StringIO()
     writer = csv.DictWriter(stream, columns)
     writer.writeheader()
     writer.writerows(rows)

@@ -37,16 +37,17 @@ def result(directory: Path, required: Set[str]) -> dict:
         FileNotFoundError: If the pack of the folder lacks this run.
         ValueError: If the pack is damaged; names the file and the line.
     """
-    lines = _lines(directory.parent)
-    if directory.name not in lines:
+    folder, name = directory.absolute().parent, directory.absolute().name  # it may be "."
+    lines = _lines(folder)
+    if name not in lines:
         text = f"{directory / 'result.json'} does not exist: no finished run is in {directory}"
         raise FileNotFoundError(text)
-    number, line = lines[directory.name]
+    number, line = lines[name]
     content = json.loads(line)
     del content[RUN]
     if missing := required - set(content):
         lacks = f"it lacks {', '.join(sorted(missing))}"
-        raise ValueError(f"{directory.parent / RUNS} is damaged in line {number}: {lacks}")
+        raise ValueError(f"{folder / RUNS} is damaged in line {number}: {lacks}")
     return content
 
 

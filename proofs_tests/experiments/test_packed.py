@@ -89,6 +89,7 @@ def test_a_line_is_the_name_and_then_the_result(folder):
         content = files.read_result(folder / name / "result.json")
         assert json.loads(line) == {"run": name, **content} and "run" not in content
     assert (folder / "histories.csv").read_text().splitlines()[0].startswith("run,epoch,lr,")
+    assert sorted(packed.histories(folder, files.HISTORY_COLUMNS)) == names
 
 
 def test_equal_runs_give_equal_packs_in_whatever_order_they_were_made(tmp_path):
@@ -114,6 +115,17 @@ def test_what_was_packed_before_stays_and_a_run_of_now_replaces_it(folder):
     assert found.pop(new)["final"]["top1"] == 55.0 and found == before | {again: changed}
     packed_now = packed.histories(folder, files.HISTORY_COLUMNS)
     assert len(packed_now.pop(new)) == 1 and packed_now == histories
+
+
+def test_what_an_unfinished_repetition_left_does_not_count(folder):
+    """The run is finished by its pack, and so is its history."""
+    before, name = raw(folder), names(folder)[0]
+    (folder / name).mkdir()
+    rows = [ROW | {"seconds": 7.0}]
+    files.write_rows(folder / name / "history.csv", files.HISTORY_COLUMNS, rows)
+    pack(folder)
+    shutil.rmtree(folder / name)
+    assert raw(folder) == before
 
 
 def names(folder: Path) -> list[str]:
@@ -153,6 +165,9 @@ def test_the_folder_and_its_pack_are_one_set_of_runs(folder):
     unpack(folder / own)
     changed = files.read_result(folder / own / "result.json") | {"kept": 7}
     files.write_text(folder / own / "result.json", files.result_text(changed))
+    (folder / own / "history.csv").write_text("another history")
+    before = raw(folder / own)
+    assert unpack(folder / own) and raw(folder / own) == before
     found = {found["directory"].name: found for found in collect.runs(folder)}
     assert list(found) == names(folder) == sorted(found) and len(found) == 4
     assert found[own]["kept"] == 7 and found[new]["final"]["top1"] == 55.0
@@ -208,6 +223,20 @@ def test_masks_and_layers_are_not_in_a_pack(tmp_path, finished, name):
     assert outcome.exit_code == 1 and outcome.output == text
 
 
+def test_a_run_folder_whose_result_has_gone_into_the_pack_is_whole(tmp_path, finished, monkeypatch):
+    """Git deletes the two files that a project has packed, and leaves the others of a user."""
+    config = of_config(tmp_path, finished)
+    shutil.copytree(finished, config.directory)
+    whole = CliRunner().invoke(main, ["inspect", str(config.directory)])
+    for name in ("result.json", "history.csv"):
+        (config.directory / name).unlink()
+    monkeypatch.chdir(config.directory)
+    for directory in (str(config.directory), "."):
+        outcome = CliRunner().invoke(main, ["inspect", directory])
+        assert outcome.exit_code == 0 and outcome.output == whole.output
+    assert state(config) == "finished"
+
+
 def test_a_pack_is_parsed_once_for_each_version_of_it(folder, monkeypatch):
     reads = []
     read = Path.read_bytes
@@ -254,6 +283,7 @@ HISTORIES = {
     "word": (2, lambda text: text.replace(",1,", ",one,")),
     "infinite": (2, lambda text: text.replace(",1,", ",inf,")),
     "quote": (2, lambda text: '"' + text),
+    "quote within": (2, lambda text: '"a"' + text),
     "empty": (3, lambda text: "\n"),
 }
 
