@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.figures.style import LOOKS
-from experiments.runs.files import RESULT, read_result
+from experiments.runs.files import finished, read_result
 from experiments.series import series_name
 from train.data import known
 
@@ -47,8 +47,7 @@ def runs(results: Path) -> list[dict]:
         FileNotFoundError: If there is none.
         ValueError: If a result file is damaged.
     """
-    paths = sorted(results.glob(f"*/{RESULT}"))
-    found = [{**read_result(path), "directory": path.parent} for path in paths]
+    found = [{**read_result(path), "directory": path.parent} for path in finished(results)]
     if not found:
         raise FileNotFoundError(
             f"no finished run is in {results}; `python cli.py sweep` makes some"

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import filter as matching
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.config import RunConfig
+from experiments.runs import packed
 
 RESULT, MASKS, LAYERS = "result.json", "masks.npz", "layers.csv"
 STEPS, HISTORY, WEIGHTS = "steps.csv", "history.csv", "weights.csv"
@@ -74,18 +76,38 @@ def read_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
 def write_result(path: Path, config: RunConfig, measured: Mapping) -> None:
     """Write result.json: the configuration, what was measured, and the versions that did it."""
     content = {"config": config.decisive, **measured, "versions": versions()}
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_text(path, result_text(content))
+
+
+def result_text(content: Mapping) -> str:
+    """The text of result.json."""
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def finished(results: Path, pattern: str = "*") -> list[Path]:
+    """The paths, for `read_result`, of the finished runs of a folder and of its pack, by name.
+
+    Args:
+        results: The folder.
+        pattern: What the name of a run's directory must match, as in a shell.
+
+    Raises:
+        ValueError: If the pack is damaged.
+    """
+    own = {path.parent.name for path in results.glob(f"*/{RESULT}")}
+    found = matching(own | packed.names(results), pattern)
+    return [results / name / RESULT for name in sorted(found)]
 
 
 def read_result(path: Path) -> dict:
-    """Read result.json.
+    """Read result.json or, where there is none, the run's line in the pack of the results folder.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is neither.
         ValueError: If it is damaged.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: no finished run is in {path.parent}")
+        return packed.result(path.parent, REQUIRED)
     try:
         result = json.loads(path.read_text())
         missing = REQUIRED - set(result)

@@ -14,6 +14,7 @@ from experiments.config import DTYPES, RunConfig
 from experiments.runs import files
 from experiments.runs.build import REINIT, SHUFFLE, images, initial_model, probe, probe_shape
 from experiments.runs.facts import fingerprint, layer_rows, pruning_facts, step_row, weight_rows
+from experiments.runs.pack import unpack
 from experiments.runs.progress import Progress, Silent
 from experiments.runs.sharing import TRAINED, beginning, take
 from prune import SCORES, Step, apply, load_masks, prune, save_masks
@@ -60,7 +61,7 @@ def experiment(config: RunConfig, progress: Progress | None, pruned: Pruned) -> 
     progress = progress or Silent()
     path = config.directory / files.RESULT
     with joined(config.device):
-        if of_first(path.exists):
+        if of_first(lambda: unpack(config.directory)):
             files.read_result(path)
             return path
         if config.reads_data:

@@ -22,7 +22,9 @@ def state(config: RunConfig) -> str:
     except FileNotFoundError:
         pass
     except ValueError:
-        return "failed"
+        if (directory / files.RESULT).exists():
+            return "failed"
+        raise  # the pack of the whole folder is damaged
     if (directory / files.FAILURE).exists():
         return "failed"
     started = any((directory / name).exists() for name in (files.MASKS, files.CHECKPOINT))

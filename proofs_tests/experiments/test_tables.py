@@ -9,14 +9,16 @@ from click.testing import CliRunner
 from cli import main
 from experiments.config import restore
 from experiments.figures.tables import accuracies, differences, progress
-from experiments.runs.files import read_result
+from experiments.runs import packed
+from experiments.runs.files import HISTORY_COLUMNS, finished, read_result
 from experiments.sweeps.presets import preset
 from experiments.sweeps.sweep import state
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.sweeps import ablated, result, sweep
 
 LAPTOP = ROOT / "results" / "laptop"
-FINISHED = sorted(LAPTOP.glob("*/result.json"))
+PACKS = (LAPTOP, LAPTOP / "epochs", LAPTOP / "rounding", ROOT / "results" / "small")
+FINISHED = finished(LAPTOP)
 some = pytest.mark.skipif(not FINISHED, reason="no run of results/laptop is here")
 
 
@@ -86,15 +88,15 @@ def committed() -> list[Path]:
 
 
 @some
-def test_only_small_files_of_finished_runs_are_committed():
+def test_only_packs_of_finished_runs_a_page_and_pictures_are_committed():
+    """And each run, since all of them were trained, has its history."""
     files = committed()
-    kinds = {
-        path.name for path in files if path.parents[1] == LAPTOP and path.parent.name != "figures"
-    }
-    assert kinds <= {"result.json", "history.csv"}
+    kinds = {path.name for path in files if path.parent in PACKS}
+    assert kinds == {"README.md", "histories.csv", "runs.jsonl"}
+    assert {path.parent for path in files if LAPTOP in path.parents} <= {*PACKS, LAPTOP / "figures"}
     assert sum(path.stat().st_size for path in files) < 10_000_000
-    histories = [path for path in files if path.name == "history.csv"]
-    assert all(path.with_name("result.json") in files for path in histories)
+    for folder in PACKS:
+        assert set(packed.histories(folder, HISTORY_COLUMNS)) == packed.names(folder)
 
 
 @some
@@ -114,10 +116,7 @@ def test_a_committed_picture_is_drawn_again_from_the_results_alone(name, tmp_pat
     table = LAPTOP / "figures" / f"{name}.csv"
     if not table.exists():
         pytest.skip(f"{name} is not drawn yet")
-    for path in FINISHED:
-        copy = tmp_path / path.parent.name / path.name
-        copy.parent.mkdir()
-        copy.write_bytes(path.read_bytes())
+    (tmp_path / "runs.jsonl").write_bytes((LAPTOP / "runs.jsonl").read_bytes())
     outcome = CliRunner().invoke(
         main, ["figure", name.removeprefix("figure"), "--results", tmp_path]
     )
