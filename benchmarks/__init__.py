@@ -1,1 +1,1 @@
-"""How fast pruning is, beside the passes that it is made of and a straightforward baseline."""
+"""Benchmarks: the speed and memory of pruning and of masked training, compared with plain code."""

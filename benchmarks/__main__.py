@@ -1,7 +1,6 @@
-"""`python -m benchmarks COMMAND`: how fast pruning is, as ratios of times measured side by side.
+"""`python -m benchmarks COMMAND`: the speed of pruning, as ratios of times of the same round.
 
-Contenders take turns for some rounds, and a ratio is of two times of the same round: what else the
-machine does disturbs both, and min, median and max over the rounds show how much.
+benchmarks/README.md explains the tables.
 """
 
 import json
@@ -14,20 +13,20 @@ from statistics import median
 
 import click
 
-from benchmarks.turns import ROOT, machine, measured, middle, ratio, rounds_of
+from benchmarks.rounds import ROOT, machine, measured, middle, ratio, rounds_of
 from prune import load_masks
 
 NETWORKS = ("mlp", "vgg16", "resnet18", "vgg19", "resnet50")
 
 
 def options(command):
-    """Those that every comparison has."""
-    rounds = click.option("--rounds", default=3, show_default=True, help="Turns of each.")
+    """Add the options that every comparison has."""
+    rounds = click.option("--rounds", default=3, show_default=True, help="Rounds of the jobs.")
     device = click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
     busy = click.option(
         "--busy",
         is_flag=True,
-        help="One thread each, and its processor time: for a machine that has other work, too.",
+        help="Measure the processor time of one thread, on a machine with other work.",
     )
     return rounds(device(busy(command)))
 
@@ -41,17 +40,17 @@ def table(title: str, head: str, rows: list[list]) -> None:
 
 @click.group()
 def main() -> None:
-    """How fast pruning is, as ratios of times measured side by side."""
+    """Measure the speed of pruning, as ratios of times of the same round."""
 
 
 @main.command()
 @options
-@click.option("--networks", default=",".join(NETWORKS), show_default=True, help="Some of these.")
+@click.option("--networks", default=",".join(NETWORKS), show_default=True, help="Comma-separated.")
 @click.option("--steps", default=100, show_default=True)
 @click.option("--compression", default=100.0, show_default=True)
-@click.option("--check", is_flag=True, help="Compare masks with (a) in float64: slow.")
+@click.option("--check", is_flag=True, help="Compare the masks with those of (a) in float64: slow.")
 def synflow(rounds, device, busy, networks, steps, compression, check) -> None:
-    """SynFlow: (a) literal in float32, (b) ours in float64, (c) as many plain float64 passes."""
+    """Compare SynFlow: (a) literal, float32; (b) ours, float64; (c) plain passes, float64."""
     rows = []
     for name in networks.split(","):
         job = {
@@ -64,15 +63,12 @@ def synflow(rounds, device, busy, networks, steps, compression, check) -> None:
         runs = rounds_of(
             rounds,
             {
-                "a": job | {"contender": "literal", "dtype": "float32"},
-                "b": job | {"contender": "ours"},
-                "c": job | {"contender": "passes"},
+                "a": job | {"method": "literal", "dtype": "float32"},
+                "b": job | {"method": "ours"},
+                "c": job | {"method": "passes"},
             },
         )
-        row = [name, ratio(runs["b"], runs["c"]), ratio(runs["a"], runs["b"])]
-        row += [f"{middle(runs[k], 'seconds'):.3g}" for k in "abc"]
-        row += [f"{middle(runs[k], 'peak_mib'):.0f}" for k in "abc"]
-        rows.append(row + (checked(job) if check else []))
+        rows.append(synflow_row(name, runs) + (checked(job) if check else []))
     more = " | (a) float64 MiB | weights that differ" if check else ""
     table(
         f"SynFlow, {steps} steps to compression {compression:g}, on {machine(device, busy)}; "
@@ -83,11 +79,19 @@ def synflow(rounds, device, busy, networks, steps, compression, check) -> None:
     )
 
 
-def checked(job: dict) -> list:
-    """Memory of (a) in float64, and in how many weights its masks differ from ours."""
+def synflow_row(name: str, runs: dict[str, list[dict]]) -> list[str]:
+    """Format the ratios, and the seconds and memory of (a), (b) and (c)."""
+    ratios = [ratio(runs["b"], runs["c"]), ratio(runs["a"], runs["b"])]
+    seconds = [f"{middle(runs[key], 'seconds'):.3g}" for key in "abc"]
+    memory = [f"{middle(runs[key], 'peak_mib'):.0f}" for key in "abc"]
+    return [name, *ratios, *seconds, *memory]
+
+
+def checked(job: dict) -> list[str]:
+    """Measure the memory of (a) in float64, and count the weights that differ from our masks."""
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: f"{folder}/{name}.npz" for name in ("literal", "ours")}
-        runs = {n: measured(**job, contender=n, masks=path) for n, path in paths.items()}
+        runs = {name: measured(**job, method=name, masks=path) for name, path in paths.items()}
         literal, ours = (load_masks(path) for path in paths.values())
     differ = sum(int((literal[name] != ours[name]).sum()) for name in ours)
     kept = sum(int(mask.sum()) for mask in ours.values())
@@ -99,15 +103,15 @@ def checked(job: dict) -> list:
 @click.option("--network", default="vgg16", show_default=True)
 @click.option("--compression", default=100.0, show_default=True)
 def certified(rounds, device, busy, network, compression) -> None:
-    """The certified schedule: steps, time, and overlap with the masks of 100 steps."""
+    """Measure the certified schedule: steps, time, and overlap with the masks of 100 steps."""
     job = {"network": network, "compression": compression, "device": device, "busy": busy}
     with tempfile.TemporaryDirectory() as folder:
         runs = rounds_of(
             rounds,
             {
-                "a": job | {"contender": "literal", "dtype": "float32"},
-                "b": job | {"contender": "ours", "masks": f"{folder}/100.npz"},
-                "certified": job | {"contender": "certified", "masks": f"{folder}/certified.npz"},
+                "a": job | {"method": "literal", "dtype": "float32"},
+                "b": job | {"method": "ours", "masks": f"{folder}/100.npz"},
+                "certified": job | {"method": "certified", "masks": f"{folder}/certified.npz"},
             },
         )
         of_100, of_certified = (load_masks(f"{folder}/{n}.npz") for n in ("100", "certified"))
@@ -115,11 +119,11 @@ def certified(rounds, device, busy, network, compression) -> None:
     kept = sum(int(mask.sum()) for mask in of_certified.values())
     fast = runs["certified"]
     ratios = [ratio(runs[name], fast) for name in "ab"]
-    row = [network, fast[0]["steps"], *ratios, f"{middle(fast, 'seconds'):.3g}"]
+    seconds = f"{middle(fast, 'seconds'):.3g}"
     table(
         f"certified to compression {compression:g}, on {machine(device, busy)}; {rounds} rounds",
         "network | steps | (a) / certified | (b) / certified | seconds | kept by 100 steps too",
-        [[*row, f"{both / kept:.1%}"]],
+        [[network, fast[0]["steps"], *ratios, seconds, f"{both / kept:.1%}"]],
     )
 
 
@@ -127,16 +131,16 @@ def certified(rounds, device, busy, network, compression) -> None:
 @options
 @click.option("--network", default="vgg16", show_default=True)
 def data(rounds, device, busy, network) -> None:
-    """SNIP and GraSP beside one plain (double) backward pass for each batch; their memory."""
+    """Compare SNIP and GraSP with one plain (double) backward pass for each batch."""
     rows = []
     for score, plain in (("snip", "backward"), ("grasp", "double")):
         job = {"network": network, "device": device, "busy": busy}
         runs = rounds_of(
             rounds,
             {
-                "few": job | {"contender": score, "batches": 2},
-                "score": job | {"contender": score, "batches": 6},
-                "plain": job | {"contender": plain, "batches": 6},
+                "few": job | {"method": score, "batches": 2},
+                "score": job | {"method": score, "batches": 6},
+                "plain": job | {"method": plain, "batches": 6},
             },
         )
         row = [score, ratio(runs["score"], runs["plain"])]
@@ -151,14 +155,15 @@ def data(rounds, device, busy, network) -> None:
 
 @main.command()
 @options
-@click.option("--figure", type=click.Path(dir_okay=False), help="Draw it, too.")
+@click.option("--figure", type=click.Path(dir_okay=False), help="Draw it into this file.")
 def growth(rounds, device, busy, figure) -> None:
-    """Time and memory of 100 steps against the number of weights: MLPs of 10^5 to 10^7.5."""
+    """Measure time and memory of 100 steps for MLPs of 10^5 to 10^7.5 weights."""
     rows, points = [], []
     for exponent in (5, 5.5, 6, 6.5, 7, 7.5):
         width = round((10**exponent / 3) ** 0.5)
-        N, job = 3 * width**2, {"network": f"mlp-{width}", "device": device, "busy": busy}
-        runs = rounds_of(rounds, {name: job | {"contender": name} for name in ("ours", "passes")})
+        N = 3 * width**2
+        job = {"network": f"mlp-{width}", "device": device, "busy": busy}
+        runs = rounds_of(rounds, {name: job | {"method": name} for name in ("ours", "passes")})
         seconds = middle(runs["ours"], "seconds")
         memory = median(run["peak_mib"] - run["idle_mib"] for run in runs["ours"])
         points.append((N, seconds, memory))
@@ -174,10 +179,10 @@ def growth(rounds, device, busy, figure) -> None:
 
 
 def draw(points: list[tuple[float, float, float]], path: str) -> None:
-    """Seconds and MiB against weights; a straight line of slope 1 is linear growth."""
+    """Draw seconds and MiB against weights, with a line of slope 1 for linear growth."""
     from matplotlib import pyplot as plt
 
-    weights, seconds, memory = zip(*points)
+    weights, seconds, memory = zip(*points, strict=True)
     plot, axes = plt.subplots(figsize=(5, 3.5))
     axes.loglog(weights, seconds, "o-", label="seconds, 100 steps")
     axes.loglog(weights, memory, "s-", label="MiB above the model")
@@ -190,30 +195,33 @@ def draw(points: list[tuple[float, float, float]], path: str) -> None:
 @main.command("start-up")
 @click.option("--rounds", default=3, show_default=True)
 def start_up(rounds) -> None:
-    """`python cli.py --help`, and what the default run does besides pruning and training."""
-
-    def timed(*arguments: str) -> tuple[float, str]:
-        start = time.perf_counter()
-        command = [sys.executable, str(ROOT / "cli.py"), *arguments]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        return time.perf_counter() - start, done.stdout
-
+    """Time `python cli.py --help`, and the default run without its pruning and training."""
     helped, besides = [], []
     for _ in range(rounds):
         helped.append(timed("--help")[0])
         with tempfile.TemporaryDirectory() as folder:
-            seconds, said = timed("run", "--results", folder)
-            path = said.splitlines()[-1].removeprefix("result: ")
+            seconds, printed = timed("run", "--results", folder)
+            path = printed.splitlines()[-1].removeprefix("result: ")
             spent = json.loads(Path(path).read_text())["seconds"]
         besides.append(seconds - spent["prune"] - spent["train"])
     table(
         f"Start-up on {machine('cpu', False)}; {rounds} rounds, seconds as min / median / max",
         "what | seconds",
-        [
-            [name, " / ".join(f"{f(times):.2f}" for f in (min, median, max))]
-            for name, times in (("`--help`", helped), ("default run, besides", besides))
-        ],
+        [["`--help`", spread(helped)], ["default run, besides", spread(besides)]],
     )
+
+
+def timed(*arguments: str) -> tuple[float, str]:
+    """Run `python cli.py ARGUMENTS`; return the seconds and the printed text."""
+    command = [sys.executable, str(ROOT / "cli.py"), *arguments]
+    start = time.perf_counter()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return time.perf_counter() - start, done.stdout
+
+
+def spread(times: list[float]) -> str:
+    """Format min / median / max."""
+    return f"{min(times):.2f} / {median(times):.2f} / {max(times):.2f}"
 
 
 if __name__ == "__main__":

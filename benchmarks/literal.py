@@ -1,4 +1,4 @@
-"""Algorithm 1 as one writes it from the paper: what the fast one is compared with."""
+"""A literal Algorithm 1, written from the paper and independent of `prune`, to compare with it."""
 
 from math import ceil
 
@@ -10,15 +10,17 @@ from torch.func import functional_call
 def literal_synflow(
     model: nn.Module, shape: tuple[int, ...], compression: float, steps: int, dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """SynFlow, line by line: mask, forward, backward, score, threshold, mask.
+    """Prune by SynFlow, line by line: mask, forward, backward, score, threshold, mask.
 
     Args:
-        model: Biases and running means must be 0, as at initialisation.
-        shape: Of one input.
-        dtype: Of weights, scores and threshold.
+        model: Its biases and running means must be 0, as at initialisation.
+        shape: The shape of one input.
+        compression: rho, at least 1.
+        steps: n, the number of iterations.
+        dtype: The precision of weights, scores and threshold.
 
     Returns:
-        name -> bool tensor, the kept weights. Ties with the threshold are pruned.
+        name -> bool tensor, True for kept weights. Ties with the threshold are pruned.
     """
     model = model.to(dtype).eval()
     theta = {n: p.detach().abs().requires_grad_() for n, p in model.named_parameters()}
@@ -31,7 +33,7 @@ def literal_synflow(
         masked = theta | {name: theta[name] * masks[name] for name in names}
         R = functional_call(model, masked, ones).sum()
         gradients = torch.autograd.grad(R, [masked[name] for name in names])
-        scores = {n: (g * masked[n].detach()).abs() for n, g in zip(names, gradients)}
+        scores = {n: (g * masked[n].detach()).abs() for n, g in zip(names, gradients, strict=True)}
         flat = torch.cat([S.flatten() for S in scores.values()])
         pruned = N - ceil(N * compression ** (-step / steps))
         threshold = flat.kthvalue(pruned).values if pruned else -1.0

@@ -1,10 +1,10 @@
-"""`python -m benchmarks.training`: what masks cost in a training step, and how fast batches come.
+"""`python -m benchmarks.training`: the cost of masks in a training step, and of making batches.
 
-Contenders take turns in one process, step by step or epoch by epoch; a ratio is of two times of
-the same round, so other work on the machine disturbs both. On a CPU one thread works and its own
-time is counted, not the time it waits for others. On Linux, keep glibc from giving memory back and
-fetching it anew in each step by MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=4000000000
-in the environment: these page faults, a tenth of a step, come and go by chance.
+Ours and a plain version alternate in one process, step by step or epoch by epoch. A ratio is of two
+times of the same round, so other work on the machine disturbs both. On a CPU the processor time of
+one thread is measured. On Linux, set MALLOC_TRIM_THRESHOLD_=4000000000 and
+MALLOC_MMAP_THRESHOLD_=4000000000 in the environment: glibc then keeps freed memory. Otherwise
+random page faults add up to a tenth of a step.
 """
 
 import copy
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import transforms
 
-from benchmarks.turns import machine
+from benchmarks.rounds import machine
 from experiments.checks.pictures import random_task
 from prune import Probe, apply, prune
 from train.batches import Task, training_batches
@@ -37,7 +37,7 @@ Times = list[tuple[float, float]]  # (ours, theirs) of each round
 
 
 def timed(work: Work, device: torch.device) -> float:
-    """Seconds until the device is done with it."""
+    """Measure the seconds until the device has finished the work."""
     if device.type == "cuda":
         return _timed_on_cuda(work, device)
     start = time.process_time()
@@ -53,27 +53,28 @@ def _timed_on_cuda(work: Work, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def turns(ours: Work, theirs: Work, rounds: int, device: torch.device) -> Times:
-    """Time both in each round; who begins changes from round to round."""
-    ours(), theirs()  # memory is allocated, kernels are chosen
+def alternated(ours: Work, theirs: Work, rounds: int, device: torch.device) -> Times:
+    """Time both once in each round; the order changes from round to round."""
+    ours()  # the first calls allocate memory and choose kernels
+    theirs()
     pairs = []
     for number in range(rounds):
         order = (ours, theirs) if number % 2 else (theirs, ours)
-        taken = {work: timed(work, device) for work in order}
-        pairs.append((taken[ours], taken[theirs]))
+        seconds = {work: timed(work, device) for work in order}
+        pairs.append((seconds[ours], seconds[theirs]))
     return pairs
 
 
 def report(name: str, pairs: Times) -> None:
-    """One line of a Markdown table: medians, and the ratio's quartiles."""
+    """Print one row of a Markdown table: medians, and the quartiles of the ratio."""
     ratios = np.quantile([a / b for a, b in pairs], (0.25, 0.5, 0.75))
-    ours, theirs = (1e3 * median(column) for column in zip(*pairs))
+    ours, theirs = (1e3 * median(column) for column in zip(*pairs, strict=True))
     spread = " / ".join(f"{r:.3f}" for r in ratios)
     click.echo(f"| {name} | {ours:,.1f} | {theirs:,.1f} | {spread} |")
 
 
 def plain_step(model: nn.Module, inputs: Tensor, labels: Tensor) -> Work:
-    """An unpruned step, as anybody would write it."""
+    """Make an unpruned training step in plain PyTorch."""
     recipe = paper("vgg16", "cifar10")
     optimizer = torch.optim.SGD(
         model.parameters(), 1e-3, 0.9, weight_decay=recipe.weight_decay, nesterov=True
@@ -88,7 +89,7 @@ def plain_step(model: nn.Module, inputs: Tensor, labels: Tensor) -> Work:
 
 
 def masked_step(model: nn.Module, inputs: Tensor, labels: Tensor) -> Work:
-    """The step of this project's loop at compression 10, in the memory layout of the other."""
+    """Make a training step of `train.loop`, with masks of compression 10."""
     apply(model, prune(model, "magnitude", Probe(tuple(inputs.shape[1:])), compression=10))
     optimizer = sgd(model, paper("vgg16", "cifar10"))
     for group in optimizer.param_groups:
@@ -97,26 +98,28 @@ def masked_step(model: nn.Module, inputs: Tensor, labels: Tensor) -> Work:
 
 
 def steps(name: str, width: float, rounds: int, device: torch.device) -> Times:
-    """A step of the pruned network beside one of the same network unpruned.
+    """Time a step of the pruned network and one of the same network unpruned.
 
-    Networks are made anew for every two rounds: where they happen to lie in memory matters more
-    than masks do.
+    New networks are built for every two rounds, since their place in memory has a larger effect
+    than the masks.
     """
     pairs: Times = []
     while len(pairs) < rounds:
         dense = build(name, (3, 32, 32), 10, width).to(device).train()
         inputs = torch.randn(BATCH, 3, 32, 32, device=device)
         labels = torch.randint(0, 10, (BATCH,), device=device)
-        networks = [dense, copy.deepcopy(dense)]
-        ours = masked_step(networks.pop(len(pairs) // 2 % 2), inputs, labels)
-        pairs += turns(ours, plain_step(networks[0], inputs, labels), 2, device)
+        pruned = copy.deepcopy(dense)
+        if len(pairs) // 2 % 2 == 0:  # either may be the copy
+            dense, pruned = pruned, dense
+        ours, theirs = masked_step(pruned, inputs, labels), plain_step(dense, inputs, labels)
+        pairs += alternated(ours, theirs, 2, device)
     return pairs
 
 
 def one_by_one(images: list[Image.Image], labels: list[int], device: torch.device) -> None:
-    """An epoch's batches by torchvision's transforms of single images, as tutorials have it."""
+    """Make the batches of an epoch by torchvision's transforms, image by image."""
     dataset = known("cifar10")
-    change = transforms.Compose(
+    augmented = transforms.Compose(
         [
             transforms.RandomCrop(32, padding=4),
             transforms.RandomHorizontalFlip(),
@@ -125,29 +128,36 @@ def one_by_one(images: list[Image.Image], labels: list[int], device: torch.devic
         ]
     )
     for rows in torch.randperm(len(images)).split(BATCH):
-        torch.stack([change(images[row]) for row in rows.tolist()]).to(device)
+        torch.stack([augmented(images[row]) for row in rows.tolist()]).to(device)
         torch.tensor([labels[row] for row in rows.tolist()], device=device)
 
 
 def epoch(data: Task) -> None:
-    """An epoch's batches as the training loop gets them."""
+    """Make the batches of an epoch as the training loop does."""
     for _ in training_batches(data, BATCH, seed=0, epoch=0):
         pass
 
 
 def pipelines(images: int, rounds: int, device: torch.device) -> Times:
-    """All batches of an epoch, made whole beside made image by image."""
+    """Time the batches of an epoch, augmented as whole batches and image by image."""
     data = random_task(images, device)
     pixels = data.train.images.permute(0, 2, 3, 1).cpu().numpy()
-    pictures, labels = [Image.fromarray(p) for p in pixels], data.train.labels.tolist()
-    theirs = lambda: one_by_one(pictures, labels, device)  # noqa: E731
-    return turns(lambda: epoch(data), theirs, rounds, device)
+    pictures = [Image.fromarray(array) for array in pixels]
+    labels = data.train.labels.tolist()
+
+    def ours() -> None:
+        epoch(data)
+
+    def theirs() -> None:
+        one_by_one(pictures, labels, device)
+
+    return alternated(ours, theirs, rounds, device)
 
 
 @click.command(help=__doc__)
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--rounds", default=15, show_default=True, help="Of steps; of epochs, a fifth.")
-@click.option("--images", default=50_000, show_default=True, help="In an epoch of batches.")
+@click.option("--rounds", default=15, show_default=True, help="Of steps; a fifth of epochs.")
+@click.option("--images", default=50_000, show_default=True, help="Images in an epoch of batches.")
 def main(device: str, rounds: int, images: int) -> None:
     place = torch.device(device)
     torch.set_num_threads(1)

@@ -1,4 +1,5 @@
-"""The evidence, without a GPU, that training is right on one: each check is one function.
+"""Checks that pruning and training compute the right numbers on a machine and device.
 
-A check takes the device and returns in a few words what it has seen, or raises Failed.
+A check is a function of the device. It returns its findings in a few words, or raises `Failed`
+or `Impossible` (`outcome.py`). `selfcheck.py` lists the checks and runs them.
 """

@@ -1,17 +1,18 @@
-"""Float64 masks against committed hashes: the same on every machine and device."""
+"""Check float64 masks against committed hashes, which hold on every machine and device."""
 
 import torch
 from torch import nn
 
+from experiments.checks.outcome import expect
 from experiments.checks.pictures import random_task
-from experiments.checks.verdict import expect
 from experiments.runs.facts import fingerprint
 from prune import Probe, prune
 from train.batches import plain_batches
 from train.models import build
 
 SHAPE, CLASSES = (3, 32, 32), 10
-# (model, score, steps) at compression 20, an eighth of the width; the first 16 digits of SHA-256.
+# (model, score, steps) -> the first 16 digits of the SHA-256 of its masks, at compression 20 and an
+# eighth of the width.
 HASHES = {
     ("vgg16", "synflow", 30): "99fb81943dc2996b",
     ("resnet18", "synflow", 30): "e5acaf22879733d6",
@@ -22,14 +23,15 @@ HASHES = {
 
 
 def mask_hashes(device: torch.device) -> str:
-    """The masks of five scores and networks are the committed ones."""
-    for case, wanted in HASHES.items():
-        found = mask_hash(*case, device)
-        expect(found == wanted, f"{case[0]} {case[1]}: {found} is not the committed {wanted}")
+    """Prune five pairs of network and score, and compare the hashes of the masks."""
+    for (model, score, steps), wanted in HASHES.items():
+        found = mask_hash(model, score, steps, device)
+        expect(found == wanted, f"{model} {score}: {found} is not the committed {wanted}")
     return f"{len(HASHES)} masks"
 
 
 def mask_hash(model: str, score: str, steps: int, device: torch.device) -> str:
+    """Hash the masks of a network with integer weights, scored on random images."""
     network = build(model, SHAPE, CLASSES, width=1 / 8)
     fill_with_integers(network)
     data = random_task(64, device)
@@ -39,10 +41,10 @@ def mask_hash(model: str, score: str, steps: int, device: torch.device) -> str:
 
 
 def fill_with_integers(network: nn.Module) -> None:
-    """Weights k / 1024 of whole k: random numbers that no machine rounds differently."""
+    """Set random weights k / 1024 of integer k, which every machine represents exactly."""
     generator = torch.Generator().manual_seed(0)
     for weight in network.parameters():
         if weight.dim() > 1:
-            bound = int(1024 * (6 / weight[0].numel()) ** 0.5)  # as wide as Kaiming's uniform
+            bound = int(1024 * (6 / weight[0].numel()) ** 0.5)  # the range of Kaiming's uniform
             draw = torch.randint(-bound, bound + 1, weight.shape, generator=generator)
             weight.data = draw / 1024

@@ -1,4 +1,4 @@
-"""Random pictures, the same on every machine, to train on where no data set is at hand."""
+"""Random images, the same on every machine, for training where no data set is on disk."""
 
 import numpy as np
 import torch
@@ -8,7 +8,13 @@ from train.data import Dataset, Split, known
 
 
 def random_task(n: int, device: torch.device, dataset: Dataset | None = None) -> Task:
-    """n training and n test images of a data set's shape (CIFAR-10's), with random labels."""
+    """Make n training and n test images with random labels, in the data set's shape.
+
+    Args:
+        n: The number of images of each split.
+        device: The device of the images.
+        dataset: Gives shape, classes and augmentation; CIFAR-10 by default.
+    """
     dataset = dataset or known("cifar10")
     rng = np.random.default_rng(0)
 

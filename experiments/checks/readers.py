@@ -1,4 +1,7 @@
-"""(vi) Readers of CIFAR, Tiny ImageNet and ImageNet on bytes written from their descriptions."""
+"""Check the readers of CIFAR, Tiny ImageNet and ImageNet on files written by hand.
+
+The files follow the published descriptions of the formats and are written without `train`.
+"""
 
 import io
 import tempfile
@@ -8,18 +11,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from experiments.checks.verdict import expect
+from experiments.checks.outcome import expect
 from train.batches import task, training_batches
 from train.data import Split, known
 from train.imagenet import list_pictures
 from train.readers import read_cifar, read_tiny_imagenet
 
-JPEG_ERROR = 3  # of 255: what compression may change in an image of one colour
+JPEG_ERROR = 3  # of 255: the largest change by compression in an image of one colour
 COLOURS = ((200, 30, 60), (10, 220, 120))
 
 
 def readers(device: torch.device) -> str:
-    """Labels, channels and images come out as they were written; grey images become RGB."""
+    """Compare labels, channels and images with the written ones; grey images become RGB."""
     with tempfile.TemporaryDirectory() as folder:
         for label_bytes in (1, 2):
             _cifar(Path(folder) / f"cifar-{label_bytes}.bin", label_bytes)
@@ -29,7 +32,10 @@ def readers(device: torch.device) -> str:
 
 
 def _cifar(path: Path, label_bytes: int) -> None:
-    """Two records: coarse (CIFAR-100 only), fine, then 1024 bytes each of red, green and blue."""
+    """Write two records: coarse label (CIFAR-100 only), fine label, red, green and blue plane.
+
+    A plane has 1024 bytes; the last is white, so that a shifted reading shows.
+    """
     records = []
     for coarse, fine, colour in ((7, 3, COLOURS[0]), (1, 9, COLOURS[1])):
         labels = bytes([coarse, fine][-label_bytes:])
@@ -38,32 +44,34 @@ def _cifar(path: Path, label_bytes: int) -> None:
     path.write_bytes(b"".join(records))
     images, labels = read_cifar(path, count=2, classes=10, label_bytes=label_bytes)
     expect(labels.tolist() == [3, 9], f"cifar labels with {label_bytes} bytes are {labels}")
-    for image, colour in zip(images, COLOURS):
+    for image, colour in zip(images, COLOURS, strict=True):
         wanted = np.full((3, 1024), 255, np.uint8)
         wanted[:, :1023] = np.array(colour)[:, None]
         expect(np.array_equal(image.reshape(3, 1024), wanted), "cifar pixels are not as written")
 
 
 def _jpeg(colour: tuple[int, ...], size: tuple[int, int]) -> bytes:
-    image = Image.new("RGB" if len(colour) == 3 else "L", size, colour if colour[1:] else colour[0])
-    return _bytes(image)
+    """Encode an image of one colour: RGB of three numbers, grey of one."""
+    if len(colour) == 3:
+        return _jpeg_bytes(Image.new("RGB", size, colour))
+    return _jpeg_bytes(Image.new("L", size, colour[0]))
 
 
-def _bytes(image: Image.Image) -> bytes:
+def _jpeg_bytes(image: Image.Image) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "JPEG")
     return stream.getvalue()
 
 
 def _expect_colour(image, colour: tuple[int, ...], where: str) -> None:
-    """`image` (3, H, W) has this colour everywhere; a grey one in all channels."""
+    """Expect an image (3, H, W) of one colour; a grey colour fills all channels."""
     wanted = np.array(colour if len(colour) == 3 else colour * 3)[:, None, None]
     off = np.abs(np.asarray(image, dtype=np.int64) - wanted).max()
     expect(off <= JPEG_ERROR, f"{where}: a pixel is off by {off}")
 
 
 def _tiny_imagenet(folder: Path) -> None:
-    """Class 0 of wnids.txt is n2; the validation images are annotated in another order."""
+    """Write class n2 before n1 in wnids.txt, and the validation images the other way round."""
     written = {"n2": COLOURS[0], "n1": (90,)}
     (folder / "val" / "images").mkdir(parents=True)
     (folder / "wnids.txt").write_text("n2\nn1\n")
@@ -78,7 +86,7 @@ def _tiny_imagenet(folder: Path) -> None:
         images, labels = read_tiny_imagenet(folder, split, 2, (3, 64, 64))
         wanted = [["n2", "n1"].index(wnid) for wnid in wnids]
         expect(labels.tolist() == wanted, f"tiny-imagenet {split} labels are {labels}")
-        for image, wnid in zip(images, wnids):
+        for image, wnid in zip(images, wnids, strict=True):
             _expect_colour(image, written[wnid], f"tiny-imagenet {split}")
 
 
@@ -89,7 +97,7 @@ def _imagenet(folder: Path, device: torch.device) -> None:
     for (wnid, colour), pixels in zip(written.items(), noise):
         for split, content in (
             ("val", _jpeg(colour, (300, 260))),
-            ("train", _bytes(Image.fromarray(pixels))),
+            ("train", _jpeg_bytes(Image.fromarray(pixels))),
         ):
             (folder / split / wnid).mkdir(parents=True)
             (folder / split / wnid / "one.JPEG").write_bytes(content)

@@ -1,29 +1,29 @@
-"""The evidence that pruning and training are right on this machine and device."""
+"""Run every check, and train by both recipes to find out which one the authors used."""
 
 import platform
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
 from experiments.checks.architectures import architectures
 from experiments.checks.augmentation import augmentation
 from experiments.checks.mask_hashes import mask_hashes
+from experiments.checks.numerics import bfloat16, compiled, cpu_against_device
+from experiments.checks.outcome import Failed, Impossible, Outcome
 from experiments.checks.overfit import overfit
-from experiments.checks.precision import bfloat16, compiled, cpu_against_device
 from experiments.checks.readers import readers
 from experiments.checks.rehearsal import rehearsal
 from experiments.checks.schedule import schedule
 from experiments.checks.steps import steps
-from experiments.checks.verdict import Failed, Impossible
 from experiments.resolve import resolve
 from experiments.runs import files
 from experiments.runs.progress import Progress
 from experiments.runs.run import run
 
-CHECKS: dict[str, Callable[[torch.device], str]] = {
+Check = Callable[[torch.device], str]
+CHECKS: dict[str, Check] = {
     "rehearsal": rehearsal,
     "architectures": architectures,
     "steps": steps,
@@ -36,75 +36,77 @@ CHECKS: dict[str, Callable[[torch.device], str]] = {
     "masks": mask_hashes,
     "device": cpu_against_device,
 }
-# Mean training loss of the published dense VGG-16 on CIFAR-100 (FACTS.md 4.1), by epoch.
+# Epoch -> mean training loss of the authors' dense VGG-16 on CIFAR-100
+# (experiments/figures/published/DEPARTURES.md, row 8).
 PUBLISHED_LOSS = {10: 2.449, 20: 2.086}
 
 
-class Outcome(NamedTuple):
-    """What became of one check."""
-
-    name: str
-    verdict: str  # PASS, FAIL or SKIP (this machine cannot make it)
-    seconds: float
-    detail: str
-
-
 def selfcheck(device: str) -> Iterator[Outcome]:
-    """Make all checks on the device, one after the other; one that fails stops no other."""
+    """Run all checks on the device in turn; the others still run after a failure."""
     for name, check in CHECKS.items():
         start = time.perf_counter()
-        verdict, detail = made(check, torch.device(device))
+        verdict, detail = verdict_of(check, torch.device(device))
         yield Outcome(name, verdict, time.perf_counter() - start, detail)
 
 
-def made(check: Callable[[torch.device], str], device: torch.device) -> tuple[str, str]:
-    """The verdict of one check, and what it says."""
+def verdict_of(check: Check, device: torch.device) -> tuple[str, str]:
+    """Run one check; return its verdict and its findings."""
     try:
         return "PASS", check(device)
     except Impossible as reason:
         return "SKIP", str(reason)
     except Failed as reason:
         return "FAIL", str(reason)
-    except Exception as error:  # whatever breaks a check is what it is for
+    except Exception as error:  # any error in a check is a failure of what it checks
         return "FAIL", f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def machine(device: str) -> str:
-    """One line that says what the checks ran on."""
+    """Describe in one line the device, the system and the versions under test."""
     versions = ", ".join(f"{name} {version}" for name, version in files.versions().items())
     system = f"{platform.system()} {platform.machine()}"
     return f"{_device_name(torch.device(device))}, {system}, {versions}"
 
 
 def _device_name(device: torch.device) -> str:
-    """What a CUDA device calls itself, with its driver's CUDA version."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
     return f"CPU, {torch.get_num_threads()} threads"
 
 
-def published(
-    device: str, data_dir: str, results_dir: str, progress: Progress, **smaller
+def losses_by_recipe(
+    device: str, data_dir: str, results_dir: str, progress: Progress, **overrides: object
 ) -> dict[str, dict[int, float]]:
-    """Train dense VGG-16 on CIFAR-100 for 20 epochs by either recipe.
+    """Train dense VGG-16 on CIFAR-100 for 20 epochs by each recipe, in float32.
 
-    It settles whether the published runs moved each parameter several times a step (FACTS.md
-    4.1): one of the two loss curves should be PUBLISHED_LOSS. In float32, as those runs were.
+    One of the two loss curves should be PUBLISHED_LOSS. It settles whether the authors' runs
+    updated each parameter several times a step (experiments/figures/published/DEPARTURES.md,
+    row 8).
 
     Args:
-        smaller: Options of `run` to put in the place of these, for a trial.
+        device: The device to train on.
+        data_dir: The folder of CIFAR-100.
+        results_dir: The folder of the two runs.
+        progress: Receives the progress of the runs.
+        overrides: Options of `run` that replace those below, for a trial.
 
     Returns:
         recipe -> epoch -> mean training loss.
     """
     options = {
-        **{"model": "vgg16", "dataset": "cifar100", "pruner": "magnitude", "compression": 1.0},
-        **{"init": "published", "epochs": max(PUBLISHED_LOSS), "precision": "float32"},
-        **{"device": device, "data_dir": data_dir, "results": results_dir},
-        **smaller,
+        "model": "vgg16",
+        "dataset": "cifar100",
+        "pruner": "magnitude",
+        "compression": 1.0,
+        "init": "published",
+        "epochs": max(PUBLISHED_LOSS),
+        "precision": "float32",
+        "device": device,
+        "data_dir": data_dir,
+        "results": results_dir,
     }
     return {
-        recipe: _losses(run(resolve(options | {"recipe": recipe}), progress))
+        recipe: _losses(run(resolve(options | overrides | {"recipe": recipe}), progress))
         for recipe in ("paper", "published")
     }
 

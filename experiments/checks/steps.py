@@ -1,4 +1,4 @@
-"""(iii) The training loop against a plain one, dense and pruned, bit by bit on a CPU."""
+"""Check the training loop against a plain one, dense and pruned; bit by bit on a CPU."""
 
 import copy
 import tempfile
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from experiments.checks.outcome import expect
 from experiments.checks.pictures import random_task
-from experiments.checks.verdict import expect
 from prune import Probe, apply, prune
 from prune.masks import Masks
 from train.batches import Task, training_batches
@@ -18,50 +18,58 @@ from train.models import build
 from train.prepared import prepared
 from train.recipes import Recipe
 
-ONE_STEP = Recipe(1, 16, 0.05, (), 0.1, 5e-4)  # of 16 images
-FIFTY_STEPS = Recipe(10, 16, 0.05, (4, 8), 0.1, 5e-4)  # of 70: each epoch ends with a smaller batch
-TOLERANCE = 1e-3  # of the loss, on devices whose sums depend on the order in which threads end
+ONE_STEP = Recipe(1, 16, 0.05, (), 0.1, 5e-4)  # on 16 images
+FIFTY_STEPS = Recipe(10, 16, 0.05, (4, 8), 0.1, 5e-4)  # on 70: the last batch is smaller
+TOLERANCE = 1e-3  # relative, of the loss, where the order of summation varies with the threads
 
 
 def steps(device: torch.device) -> str:
-    """One step and 50 steps give the plain loop's weights, with and without masks."""
+    """Compare one step and 50 steps with the plain loop, with and without masks."""
     for name in ("vgg11", "mlp"):
-        # In both loops: torch's fused step may round the last entries of a tensor otherwise.
+        # For both loops: torch's fused step may round the last entries of a tensor differently.
         fused = name == "mlp" and device.type == "cpu"
         torch.manual_seed(0)
         initial = build(name, (3, 32, 32), 10, 1 / 16).to(device)
         masks = prune(initial, "magnitude", Probe((3, 32, 32)), compression=10)
         for kind, chosen in (("dense", {}), ("pruned", masks)):
-            what = f"{name}, {kind}"
-            _compare(what, initial, chosen, random_task(16, device), ONE_STEP, fused)
-            _compare(what, initial, chosen, random_task(70, device), FIFTY_STEPS, fused)
-    how = "bit by bit" if device.type == "cpu" else f"losses within {TOLERANCE:g}"
-    return f"1 and 50 steps, dense and pruned, {how}"
+            label = f"{name}, {kind}"
+            _compare(label, initial, chosen, random_task(16, device), ONE_STEP, fused)
+            _compare(label, initial, chosen, random_task(70, device), FIFTY_STEPS, fused)
+    agreement = "bit by bit" if device.type == "cpu" else f"losses within {TOLERANCE:g}"
+    return f"1 and 50 steps, dense and pruned, {agreement}"
 
 
 def _compare(
-    name: str, initial: nn.Module, masks: Masks, data: Task, recipe: Recipe, fused: bool
+    label: str, initial: nn.Module, masks: Masks, data: Task, recipe: Recipe, fused: bool
 ) -> None:
+    """Train a copy of `initial` by each loop; expect equal weights (on a CPU) and losses."""
     ours, plain = (prepared(copy.deepcopy(initial)) for _ in range(2))
     apply(ours, masks)
     with tempfile.TemporaryDirectory() as folder:
         rows = train(ours, data, recipe, seed=0, path=Path(folder) / "checkpoint.pt")
     losses = plain_loop(plain, masks, data, recipe, fused)
     found = [row["train_loss"] for row in rows]
+    pairs = zip(ours.parameters(), plain.parameters(), strict=True)
     if data.test.labels.device.type == "cpu":
-        same = all(torch.equal(a, b) for a, b in zip(ours.parameters(), plain.parameters()))
-        expect(same, f"{name}: the weights are not those of the plain loop")
-    worst = max(abs(a - b) / b for a, b in zip(found, losses, strict=True))
-    expect(worst < TOLERANCE, f"{name}: losses differ from the plain loop's by {worst:.1e}")
+        same = all(torch.equal(a, b) for a, b in pairs)
+        expect(same, f"{label}: the weights are not those of the plain loop")
+    largest = max(abs(a - b) / b for a, b in zip(found, losses, strict=True))
+    expect(largest < TOLERANCE, f"{label}: losses differ from the plain loop's by {largest:.1e}")
 
 
 def plain_loop(
     model: nn.Module, masks: Masks, data: Task, recipe: Recipe, fused: bool
 ) -> list[float]:
-    """What anybody would write: the mean loss of each epoch."""
+    """Train by a straightforward loop; return the mean loss of each epoch."""
     weights, losses = dict(model.named_parameters()), []
-    how = {"weight_decay": recipe.weight_decay, "nesterov": True, "fused": fused or None}
-    optimizer = torch.optim.SGD(weights.values(), recipe.lr, 0.9, **how)
+    optimizer = torch.optim.SGD(
+        weights.values(),
+        recipe.lr,
+        momentum=0.9,
+        weight_decay=recipe.weight_decay,
+        nesterov=True,
+        fused=fused or None,
+    )
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, recipe.lr_drops, recipe.drop_factor)
     for epoch in range(recipe.epochs):
         model.train()

@@ -107,11 +107,11 @@ def all_pass(device: str) -> bool:
 
 def show_published(device: str, data_dir: str, results: str) -> None:
     """Losses of either recipe beside the published ones."""
-    from experiments.checks.selfcheck import PUBLISHED_LOSS, published
+    from experiments.checks.selfcheck import PUBLISHED_LOSS, losses_by_recipe
     from experiments.commandline import reports
 
     with progress() as bar:
-        losses = published(device, data_dir, results, bar)
+        losses = losses_by_recipe(device, data_dir, results, bar)
     click.echo(reports.losses({**losses, "as published": PUBLISHED_LOSS}, [*PUBLISHED_LOSS]))
 
 

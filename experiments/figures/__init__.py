@@ -1,6 +1,6 @@
-"""The figures of the paper: what each needs is computed or collected, saved, and then drawn.
+"""The figures of the paper, drawn from saved files only.
 
-Figures 2, 3, 4, 7 and `precision` look at networks at initialisation. Their numbers are computed
-in cells, each saved when it is done, so that an interrupted computation goes on. Figures 1, 5 and
-6 read the runs in a results folder. Drawing reads saved files only.
+Figures 2, 3, 4, 7 and `precision` show networks at initialisation. Their numbers are computed in
+cells (`cells.py`), which are saved one by one, so an interrupted computation continues. Figures 1,
+5, 6 and `variants` show the runs in a results folder. Figure 0 is the worked example.
 """

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from experiments.figures import collect, style
+from experiments.figures.published import published_rows
 
 WHICH = {False: ("final_top1", "after the last epoch"), True: ("best_top1", "best over epochs")}
 CAPTION = (
@@ -111,7 +112,7 @@ def _published(panel: collect.Panel, name: str, best: bool) -> dict[str, dict[fl
     """
     setting = panel.setting
     curves: dict[str, dict[float, float]] = {}
-    for row in style.published(name) if setting.get("width") == 1 else ():
+    for row in published_rows(name) if setting.get("width") == 1 else ():
         if (row["model"], row["dataset"]) == (setting["model"], setting["dataset"]):
             column = "final_top1" if name == "figure1" and not best else "best_top1"
             curves.setdefault(row["pruner"], {})[float(row["compression"])] = float(row[column])

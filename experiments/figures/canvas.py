@@ -1,4 +1,4 @@
-"""matplotlib, imported only when something is drawn."""
+"""Empty matplotlib figures, and how they are saved. Only this imports matplotlib itself."""
 
 import io
 from pathlib import Path
@@ -9,10 +9,10 @@ SYNFLOW = "#d62728"  # the paper's red
 
 
 def canvas(width: float, height: float):
-    """An empty matplotlib figure, in inches; no window, no global state.
+    """Make an empty matplotlib figure of a size in inches, without a window or global state.
 
     Raises:
-        ValueError: If matplotlib is not installed; says how to get it.
+        ValueError: If matplotlib is not installed; the text gives the command to install it.
     """
     try:
         from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def canvas(width: float, height: float):
 
 
 def save(figure, path: Path) -> None:
-    """Write a figure as PNG of 128 colours: equal figures give equal, small files."""
+    """Write a figure as a PNG file of 128 colours: small, and equal for equal figures."""
     whole = io.BytesIO()
     figure.savefig(whole, dpi=150)
     Image.open(whole).convert("RGB").quantize(128).save(path, optimize=True)

@@ -1,7 +1,8 @@
-"""Which figures there are, what each is made of, and which options it takes."""
+"""The catalogue of figures: the module and the options of each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from experiments.config import RunConfig
 from experiments.figures import (
@@ -11,7 +12,7 @@ from experiments.figures import (
     layer_density,
     neuron_conservation,
     precision,
-    schedules,
+    prune_cut_ratio,
     style,
     variants,
     worked_example,
@@ -19,33 +20,51 @@ from experiments.figures import (
 from experiments.resolve import resolve
 from experiments.runs.progress import Progress
 
-FROM_RUNS = {
+
+class NetworkFigure(Protocol):
+    """A module that computes and draws a figure of networks at initialisation."""
+
+    def compute(self, configs: Sequence[RunConfig], progress: Progress) -> None:
+        """Compute and save the missing cells. Figure 7 also takes `full`."""
+
+    def draw(self, configs: Sequence[RunConfig]) -> style.Drawing:
+        """Draw the saved cells; raise FileNotFoundError if there is none."""
+
+
+# Each is called with the results folder, the filters by field, and whether to draw best epochs.
+FROM_RUNS: dict[str, Callable[[Path, Mapping[str, object], bool], style.Drawing]] = {
     "1": accuracy.draw_one,
     "5": iterative_magnitude.draw,
     "6": accuracy.draw_all,
     "variants": variants.draw,
 }
-AT_INITIALISATION = {
+AT_INITIALISATION: dict[str, NetworkFigure] = {
     "2": layer_density,
     "3": neuron_conservation,
     "4": layer_conservation,
-    "7": schedules,
+    "7": prune_cut_ratio,
     "precision": precision,
 }
-NETWORK = ("model", "dataset", "width", "init", "seed", "device", "compute")
-OPTIONS = {
+RUN_FILTERS = ("model", "dataset", "width", "best")
+NETWORK_OPTIONS = ("model", "dataset", "width", "init", "seed", "device", "compute")
+OPTIONS: dict[str, tuple[str, ...]] = {
     "0": (),
-    **dict.fromkeys(FROM_RUNS, ("model", "dataset", "width", "best")),
-    **dict.fromkeys(AT_INITIALISATION, (*NETWORK, "data_dir")),
-    "7": (*NETWORK, "full"),
-    "precision": NETWORK,
+    "1": RUN_FILTERS,
+    "5": RUN_FILTERS,
+    "6": RUN_FILTERS,
+    "variants": RUN_FILTERS,
+    "2": (*NETWORK_OPTIONS, "data_dir"),
+    "3": (*NETWORK_OPTIONS, "data_dir"),
+    "4": (*NETWORK_OPTIONS, "data_dir"),
+    "7": (*NETWORK_OPTIONS, "full"),
+    "precision": NETWORK_OPTIONS,
 }
-USUAL = {"data_dir": RunConfig().data_dir}
-Drawn = tuple[Path, list[str]]
+DEFAULTS = {"data_dir": RunConfig().data_dir}
+Drawn = tuple[Path, list[str]]  # the picture's path, and notes
 
 
 def figure(number: str, results: str, given: Mapping[str, object]) -> Callable[[Progress], Drawn]:
-    """What draws a figure, after computing what it lacks if `given` says "compute".
+    """Make the function that draws a figure, after computing its cells if `given` has "compute".
 
     Args:
         number: A key of OPTIONS.
@@ -53,21 +72,21 @@ def figure(number: str, results: str, given: Mapping[str, object]) -> Callable[[
         given: Options by name, None where not given.
 
     Returns:
-        A function, to be told who listens, that returns the picture's path, and sentences on
-        how its numbers compare with the published. It raises FileNotFoundError if there is
-        nothing to draw, and ValueError if a file is damaged.
+        A function of a Progress. It returns the picture's path, and notes that compare our
+        numbers with the published ones. It raises FileNotFoundError if there is nothing to draw,
+        and ValueError if a file is damaged.
 
     Raises:
-        ValueError: If an option is wrong, or means nothing to this figure.
+        ValueError: If an option has a wrong value, or the figure does not take it.
     """
-    chosen = {n: v for n, v in given.items() if v not in (None, USUAL.get(n))}
-    if idle := [name for name in chosen if name not in OPTIONS[number]]:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+    chosen = {n: v for n, v in given.items() if v not in (None, DEFAULTS.get(n))}
+    if unused := [name for name in chosen if name not in OPTIONS[number]]:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
         raise ValueError(f"{names} means nothing to figure {number}")
     folder = Path(results).absolute() / "figures"
     if number == "0":
         return lambda progress: (worked_example.draw(folder), [])
-    make = _maker(number, results, chosen)
+    make = _drawing(number, results, chosen)
     name = f"figure{number}" if number.isdigit() else number
 
     def draw(progress: Progress) -> Drawn:
@@ -77,24 +96,26 @@ def figure(number: str, results: str, given: Mapping[str, object]) -> Callable[[
     return draw
 
 
-def _maker(number: str, results: str, chosen: dict) -> Callable[[Progress], style.Drawing]:
+def _drawing(number: str, results: str, chosen: dict) -> Callable[[Progress], style.Drawing]:
+    """Make the function that computes and draws a figure, without writing it."""
     if number in FROM_RUNS:
         best = chosen.pop("best", False)
         return lambda progress: FROM_RUNS[number](Path(results), chosen, best)
-    compute, full = chosen.pop("compute", False), chosen.pop("full", False)
+    compute = chosen.pop("compute", False)
+    full = {"full": chosen.pop("full")} if "full" in chosen else {}
     module = AT_INITIALISATION[number]
     configs = _networks(number, chosen | {"results": results, "epochs": 0})
 
     def make(progress: Progress) -> style.Drawing:
         if compute:
-            module.compute(configs, progress, full)
+            module.compute(configs, progress, **full)
         return module.draw(configs)
 
     return make
 
 
 def _networks(number: str, chosen: dict) -> list[RunConfig]:
-    """The paper's network (for `precision` four), or the one that is chosen."""
+    """List the chosen network, or by default that of the paper (for `precision`, four)."""
     if number != "precision":
         paper = {"model": "vgg19-plain", "dataset": "imagenet"}
         init = {} if "model" in chosen else {"init": "published"}

@@ -1,29 +1,32 @@
-"""Cells: the pieces in which a figure's numbers are computed, one small JSON file each."""
+"""Cells: small JSON files, each with a part of a figure's numbers.
+
+A cell is saved as soon as it is computed, so an interrupted computation continues with the next.
+"""
 
 import json
 from pathlib import Path
 
 from experiments.config import RunConfig
-from experiments.figures.collect import name
+from experiments.figures import collect
 from experiments.runs.build import probe_shape
 from experiments.runs.files import write_text
 
 
 def folder(config: RunConfig) -> Path:
-    """Where the cells of this network at initialisation are kept."""
+    """Name the folder for the cells of this network at initialisation."""
     model = config.model.replace(":", "-").replace("/", "-")
-    name = f"{model}-{config.dataset}-{config.init}-width{config.width:g}-seed{config.seed}"
-    return Path(config.results).absolute() / "initial" / name
+    network = f"{model}-{config.dataset}-{config.init}-width{config.width:g}-seed{config.seed}"
+    return Path(config.results).absolute() / "initial" / network
 
 
 def save(path: Path, cell: dict) -> None:
-    """Write a cell whole or not at all."""
+    """Write a cell, completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(cell, allow_nan=False) + "\n")
 
 
 def load(path: Path) -> dict | None:
-    """Read a cell, None if it is not computed yet.
+    """Read a cell; None if it is not computed yet.
 
     Raises:
         ValueError: If the file is damaged.
@@ -39,7 +42,7 @@ def load(path: Path) -> dict | None:
 
 
 def nothing(config: RunConfig, number: int | str) -> FileNotFoundError:
-    """The error of a figure that has no cell to draw."""
+    """Make the error for a figure without saved cells."""
     return FileNotFoundError(
         f"nothing is computed for figure {number} in {folder(config)}; "
         f"`python cli.py figure {number} --compute` does it, and goes on where it was interrupted"
@@ -47,12 +50,12 @@ def nothing(config: RunConfig, number: int | str) -> FileNotFoundError:
 
 
 def comparable(config: RunConfig) -> bool:
-    """Whether this is the network that the paper shows in Figs 2, 3, 4 and 7."""
+    """Whether this is the network of the paper's Figs 2, 3, 4 and 7."""
     network = (config.model, config.dataset, config.init, config.width)
     return network == ("vgg19-plain", "imagenet", "published", 1)
 
 
 def title(config: RunConfig) -> str:
-    """The network in words."""
+    """Name the network, its data set and the size of its inputs."""
     pixels = probe_shape(config)[1]
-    return f"{name(config.model, config.width, config.dataset)} ({pixels} px)"
+    return f"{collect.name(config.model, config.width, config.dataset)} ({pixels} px)"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from experiments.figures import collect, style
 from experiments.figures.accuracy import WHICH
+from experiments.figures.published import published_rows
+from experiments.figures.statistics import log_log_fit
 from experiments.runs import files as files
 
 BLUES = ("#08306b", "#1f5fa6", "#4a97c9", "#8cc0dd", "#bcd6e8")  # one cycle is the darkest
@@ -96,7 +98,7 @@ def _draw_cycles(axis, panel: collect.Panel, best: bool) -> Iterator[str]:
 def _published_cycles(panel: collect.Panel) -> dict[int, list[tuple[float, float]]]:
     """Cycles -> (compression, final top-1), where this network was published."""
     curves: dict[int, list[tuple[float, float]]] = {}
-    for row in style.published("figure5a") if panel.setting.get("width") == 1 else ():
+    for row in published_rows("figure5a") if panel.setting.get("width") == 1 else ():
         if all(row[key] == panel.setting[key] for key in ("model", "dataset")):
             point = float(row["compression"]), float(row["final_top1"])
             curves.setdefault(int(row["cycles"]), []).append(point)
@@ -127,7 +129,7 @@ def _weights(recorded: list[dict], filters: Mapping[str, object]) -> Iterator[di
 def _slope(run: dict, epoch: int) -> float:
     """Of log mean square over log inverse size."""
     inverse = [1 / n for n in run["sizes"].values()]
-    return style.slope(inverse, [run["epochs"][epoch][name] for name in run["sizes"]])[0]
+    return log_log_fit(inverse, [run["epochs"][epoch][name] for name in run["sizes"]]).slope
 
 
 def _draw_weights(axes: list, runs: list[dict]) -> list[str]:
@@ -166,11 +168,11 @@ def _draw_weights(axes: list, runs: list[dict]) -> list[str]:
 def _published_slopes(setting: Mapping) -> list[tuple[int, float]]:
     """(epoch, slope), where this network was published."""
     groups: dict[int, list[tuple[float, float]]] = {}
-    for row in style.published("figure5b") if setting.get("width") == 1 else ():
+    for row in published_rows("figure5b") if setting.get("width") == 1 else ():
         if all(row[key] == setting[key] for key in ("model", "dataset")):
             point = 1 / int(row["size"]), float(row["mean_square"])
             groups.setdefault(int(row["epoch"]), []).append(point)
-    return [(epoch, style.slope(*zip(*pairs))[0]) for epoch, pairs in sorted(groups.items())]
+    return [(epoch, log_log_fit(*zip(*pairs)).slope) for epoch, pairs in sorted(groups.items())]
 
 
 def _table(imp: collect.Panel | None, weights: list[dict]) -> list[dict]:

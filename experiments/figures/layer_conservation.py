@@ -2,8 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from experiments.config import RunConfig
 from experiments.figures import cells, one_shot, style
+from experiments.figures.published import published_rows
+from experiments.figures.statistics import LogLogFit, log_log_fit
 from experiments.runs.progress import Progress
 
 CAPTION = (
@@ -17,17 +21,17 @@ CIRCLES = (
 )
 
 
-def compute(configs: Sequence[RunConfig], progress: Progress, full: bool = False) -> None:
+def compute(configs: Sequence[RunConfig], progress: Progress) -> None:
     """Compute and save the cells that are missing."""
     [config] = configs
     one_shot.compute(config, progress)
 
 
 def draw(configs: Sequence[RunConfig]) -> style.Drawing:
-    """Draw what is computed.
+    """Draw the saved cells.
 
     Raises:
-        FileNotFoundError: If nothing is.
+        FileNotFoundError: If there is none.
     """
     [config] = configs
     rows = list(_rows(config))
@@ -38,20 +42,20 @@ def draw(configs: Sequence[RunConfig]) -> style.Drawing:
     images = one_shot.images_note(config)
     text = CAPTION.format(model=cells.title(config), circles=circles, images=images)
     figure, axes = style.panels(1, len(pruners), (2.35, 2.35), text)
-    for axis, pruner in zip(axes, pruners):
+    for axis, pruner in zip(axes, pruners, strict=True):
         _panel(axis, [row for row in rows if row["pruner"] == pruner], style.LOOKS[pruner])
     style.labels(axes[0], y="average score")
     return style.Drawing(figure, rows, list(_notes(rows)))
 
 
 def _rows(config: RunConfig) -> Iterator[dict]:
-    """One row per pruner and layer, with what was published of it."""
+    """Make one row per pruner and layer, with the published score of the paper's network."""
     known = {}
     if cells.comparable(config):
-        for row in style.published("figure4"):
+        for row in published_rows("figure4"):
             known[row["pruner"], row["name"]] = float(row["average_score"])
     for pruner in one_shot.PRUNERS:
-        cell = cells.load(one_shot.path(config, pruner)) or {"layers": []}
+        cell = cells.load(one_shot.cell_path(config, pruner)) or {"layers": []}
         for layer in cell["layers"]:
             yield {
                 "pruner": pruner,
@@ -63,46 +67,50 @@ def _rows(config: RunConfig) -> Iterator[dict]:
 
 
 def _average(pruner: str, layer: dict) -> float:
-    """Over weights and biases; a bias of 0 scores 0, but at random, where it is as any weight."""
+    """Average over weights and biases. A bias of 0 scores 0, except at random, as any weight."""
     if pruner == "random":
         return layer["score_abs_sum"] / layer["size"]
     return layer["score_sum"] / layer["size_with_biases"]
 
 
-def _slopes(rows: list[dict]) -> tuple[tuple[float, float], tuple[float, float] | None]:
-    """(slope, correlation) of ours, and of the published where all is known."""
+def _fits(rows: list[dict]) -> tuple[LogLogFit, LogLogFit | None]:
+    """Fit our average scores, and the published ones if all layers have one."""
     x = [row["inverse_size"] for row in rows]
     theirs = [row["published_average_score"] for row in rows]
-    ours = style.slope(x, [row["average_score"] for row in rows])
-    return ours, None if None in theirs else style.slope(x, theirs)
+    ours = log_log_fit(x, [row["average_score"] for row in rows])
+    return ours, None if None in theirs else log_log_fit(x, theirs)
 
 
 def _panel(axis, rows: list[dict], look: style.Look) -> None:
-    import numpy as np
-
     x, y = np.array([(row["inverse_size"], row["average_score"]) for row in rows]).T
     positive = y > 0
-    middle = np.exp(np.log(x[positive]).mean()), np.exp(np.log(y[positive]).mean())
+    middle = _geometric_mean(y[positive])
     ends = np.array([x.min() / 2, x.max() * 2])
-    axis.plot(ends, middle[1] * ends / middle[0], ":", color=style.INK, lw=1)
-    (slope, _), published = _slopes(rows)
+    axis.plot(ends, middle * ends / _geometric_mean(x[positive]), ":", color=style.INK, lw=1)
+    ours, published = _fits(rows)
     if published:
         theirs = np.array([row["published_average_score"] for row in rows])
-        theirs *= middle[1] / np.exp(np.log(theirs[positive]).mean())
+        theirs *= middle / _geometric_mean(theirs[positive])
         axis.plot(x, theirs, "o", mfc="none", mec=style.INK, mew=0.8, ms=7, alpha=0.8)
     axis.plot(x, y, look.marker, color=look.color, ms=4, mew=0)
     style.log(axis)
     axis.set_box_aspect(1)
     if y.max() < 3 * y.min():
-        axis.set_ylim(y.min() / 30, y.max() * 30)  # flat should look flat
+        axis.set_ylim(y.min() / 30, y.max() * 30)  # so that equal scores look equal
     style.title(axis, look.label, look.color)
     style.labels(axis, x="1 / size of the layer")
-    text = f"slope {slope:.3f}"
-    style.corner(axis, f"{text}\npublished {published[0]:.3f}" if published else text)
+    text = f"slope {ours.slope:.3f}"
+    style.corner(axis, f"{text}\npublished {published.slope:.3f}" if published else text)
+
+
+def _geometric_mean(values: np.ndarray) -> float:
+    return np.exp(np.log(values).mean())
 
 
 def _notes(rows: list[dict]) -> Iterator[str]:
     for pruner in dict.fromkeys(row["pruner"] for row in rows):
-        (slope, r), published = _slopes([row for row in rows if row["pruner"] == pruner])
-        theirs = f" (published {published[0]:.4f}, {published[1]:.4f})" if published else ""
-        yield f"{pruner}: log-log slope {slope:.4f}, correlation {r:.4f}{theirs}"
+        ours, published = _fits([row for row in rows if row["pruner"] == pruner])
+        text = f"{pruner}: log-log slope {ours.slope:.4f}, correlation {ours.correlation:.4f}"
+        if published:
+            text += f" (published {published.slope:.4f}, {published.correlation:.4f})"
+        yield text

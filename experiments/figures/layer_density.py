@@ -1,13 +1,15 @@
-"""Figure 2: where layer-collapse occurs. The fraction of weights that remains in each layer."""
+"""Figure 2: where layer-collapse occurs: the fraction of weights remaining in each layer."""
 
 from collections.abc import Iterator, Sequence
 
 from experiments.config import RunConfig
 from experiments.figures import cells, one_shot, style, walks
+from experiments.figures.published import published_rows
 from experiments.runs.progress import Progress
 
 STEPS = 100  # of SynFlow
-MANY = 1000  # layers that keep more weights than this are compared with the published ones
+MANY = 1000  # only layers with more kept weights than this are compared with the published
+POWERS = tuple(4**n for n in range(12))  # the compressions of the figure
 CAPTION = (
     "Fraction of weights remaining in each layer of {model} at initialisation, for compressions "
     "4^0 (solid) to 4^11 (faint). Dashed: some layer is empty (cross), so no path is left. "
@@ -16,22 +18,22 @@ CAPTION = (
 
 
 def synflow_cells() -> list[walks.Cell]:
-    """SynFlow pruned to 4^1, ..., 4^11 in 100 steps."""
-    return [walks.Cell("exponential", 4**n, STEPS) for n in range(1, 12)]
+    """List the cells of SynFlow: compressions 4^1, ..., 4^11, in 100 steps each."""
+    return [walks.Cell("exponential", power, STEPS) for power in POWERS[1:]]
 
 
-def compute(configs: Sequence[RunConfig], progress: Progress, full: bool = False) -> None:
-    """Compute and save the cells that are missing, the quickest first."""
+def compute(configs: Sequence[RunConfig], progress: Progress) -> None:
+    """Compute and save the missing cells, the quickest first."""
     [config] = configs
     one_shot.compute(config, progress)
     walks.compute(config, synflow_cells(), progress)
 
 
 def draw(configs: Sequence[RunConfig]) -> style.Drawing:
-    """Draw what is computed.
+    """Draw the saved cells.
 
     Raises:
-        FileNotFoundError: If nothing is.
+        FileNotFoundError: If there is none.
     """
     [config] = configs
     rows = list(_rows(config))
@@ -44,17 +46,17 @@ def draw(configs: Sequence[RunConfig]) -> style.Drawing:
         sign=", GraSP with the reversed sign" if "grasp" in pruners else "",
     )
     figure, axes = style.panels(1, len(pruners), (2.15, 2.5), text, sharey=True)
-    for axis, pruner in zip(axes, pruners):
+    for axis, pruner in zip(axes, pruners, strict=True):
         _panel(axis, [row for row in rows if row["pruner"] == pruner], style.LOOKS[pruner])
     style.labels(axes[0], y="fraction of weights remaining")
     return style.Drawing(figure, rows, list(_notes(rows)) if cells.comparable(config) else [])
 
 
 def _rows(config: RunConfig) -> Iterator[dict]:
-    """One row per pruner, compression and tensor; where it is known, what was published."""
+    """Make one row per pruner, compression and tensor, with the published count if there is one."""
     known = {}
     if cells.comparable(config):
-        for row in style.published("figure2"):
+        for row in published_rows("figure2"):
             key = row["pruner"], int(row["compression"]), row["name"]
             known[key] = int(row["kept"])
     for pruner, compression, kept, sizes in _kept(config):
@@ -72,19 +74,32 @@ def _rows(config: RunConfig) -> Iterator[dict]:
 
 
 def _kept(config: RunConfig) -> Iterator[tuple[str, int, dict[str, int], dict[str, int]]]:
-    """(pruner, compression, weights kept by tensor, sizes by tensor) of all cells that exist."""
-    sizes = {}
+    """Read the counts of all saved cells.
+
+    Yields:
+        The pruner, the compression, the weights kept by tensor, and the sizes by tensor.
+    """
+    sizes: dict[str, int] = {}
     for pruner in one_shot.PRUNERS:
-        if (cell := cells.load(one_shot.path(config, pruner))) is None:
+        cell = cells.load(one_shot.cell_path(config, pruner))
+        if cell is None:
             continue
         sizes = {layer["name"]: layer["size"] for layer in cell["layers"]}
         if pruner == "synflow":
             continue  # Fig. 2 shows it in 100 steps, not in one
         for key, suffix in (("kept", ""), ("kept_reversed", " reversed")):
             for compression, kept in (cell[key] or {}).items():
-                yield pruner + suffix, int(compression), dict(zip(sizes, kept)), sizes
-    found = [cells.load(cell.path(config)) for cell in synflow_cells()]
-    found = [cell for cell in found if cell is not None]
+                by_tensor = dict(zip(sizes, kept, strict=True))
+                yield pruner + suffix, int(compression), by_tensor, sizes
+    yield from _kept_by_synflow(config, sizes)
+
+
+def _kept_by_synflow(
+    config: RunConfig, sizes: dict[str, int]
+) -> Iterator[tuple[str, int, dict[str, int], dict[str, int]]]:
+    """Read the cells of SynFlow as `_kept` does, after the dense network; `sizes` may be empty."""
+    loaded = [cells.load(cell.path(config)) for cell in synflow_cells()]
+    found = [cell for cell in loaded if cell is not None]
     if found:
         sizes = sizes or found[0]["sizes"]
         yield "synflow", 1, sizes, sizes
@@ -93,39 +108,47 @@ def _kept(config: RunConfig) -> Iterator[tuple[str, int, dict[str, int], dict[st
 
 
 def _panel(axis, rows: list[dict], look: style.Look) -> None:
-    shown = [4**n for n in range(12)]
     floor = 0.05 / max(row["size"] for row in rows)
-    for compression, opacity in zip(shown, style.fading(len(shown))):
+    for compression, opacity in zip(POWERS, style.fading(len(POWERS)), strict=True):
         layers = [row for row in rows if row["compression"] == compression]
-        if not layers:
-            continue
-        x = range(1, len(layers) + 1)
-        y = [row["fraction"] or None for row in layers]
-        empty = [i for i, row in zip(x, layers) if row["kept"] == 0]
-        line = "--" if empty else "-"
-        axis.plot(x, [v or float("nan") for v in y], line, color=look.color, alpha=opacity, lw=1.4)
-        axis.plot(empty, [floor] * len(empty), "x", color=look.color, alpha=opacity, ms=3.5)
-        _circles(axis, layers)
+        if layers:
+            _curve(axis, layers, floor, color=look.color, alpha=opacity)
+            _circles(axis, layers)
     style.log(axis, "y")
-    axis.set_ylim(floor / 2000, 2)  # room for the words below the crosses
-    axis.set_xticks([1, 5, 10, 15, 19] if len(x) == 19 else [1, len(x)])
+    axis.set_ylim(floor / 2000, 2)  # leaves room for the text below the crosses
+    tensors = len({row["name"] for row in rows})
+    axis.set_xticks([1, 5, 10, 15, 19] if tensors == 19 else [1, tensors])
     style.title(axis, look.label, look.color)
     style.labels(axis, x="layer")
-    largest = _power(_largest(rows)).replace("4^", "")
-    style.corner(axis, f"no empty layer\nup to $4^{{{largest}}}$", "lower left")
+    exponent = _exponent(_largest(rows))
+    style.corner(axis, f"no empty layer\nup to $4^{{{exponent}}}$", "lower left")
+
+
+def _curve(axis, layers: list[dict], floor: float, **options) -> None:
+    """Draw the fractions of all layers, and a cross at the height `floor` for an empty one."""
+    x = range(1, len(layers) + 1)
+    empty = [i for i, row in enumerate(layers, 1) if row["kept"] == 0]
+    fractions = [row["fraction"] or float("nan") for row in layers]
+    axis.plot(x, fractions, "--" if empty else "-", lw=1.4, **options)
+    axis.plot(empty, [floor] * len(empty), "x", ms=3.5, **options)
 
 
 def _circles(axis, layers: list[dict]) -> None:
-    points = [(i, r["published_kept"] / r["size"]) for i, r in enumerate(layers, 1)
-              if r["published_kept"]]  # fmt: skip
+    """Draw the published fractions of the layers that have one and are not empty."""
+    points = [
+        (i, row["published_kept"] / row["size"])
+        for i, row in enumerate(layers, 1)
+        if row["published_kept"]
+    ]
     if points:
-        axis.plot(*zip(*points), "o", mfc="none", mec=style.INK, mew=0.4, ms=2.6, alpha=0.7)
+        x, y = zip(*points, strict=True)
+        axis.plot(x, y, "o", mfc="none", mec=style.INK, mew=0.4, ms=2.6, alpha=0.7)
 
 
 def _largest(rows: list[dict], column: str = "kept") -> int:
-    """The largest power of 4 up to which no tensor is empty."""
+    """Find the largest power of 4 up to which no tensor is empty."""
     largest = 1
-    for compression in sorted({row["compression"] for row in rows if _is_power(row)}):
+    for compression in sorted({row["compression"] for row in rows} & set(POWERS)):
         kept = [row[column] for row in rows if row["compression"] == compression]
         if not all(kept):
             break
@@ -133,19 +156,15 @@ def _largest(rows: list[dict], column: str = "kept") -> int:
     return largest
 
 
-def _is_power(row: dict) -> bool:
-    return row["compression"] in [4**n for n in range(12)]
-
-
-def _power(compression: int) -> str:
-    return f"4^{(compression.bit_length() - 1) // 2}"
+def _exponent(power: int) -> int:
+    return POWERS.index(power)
 
 
 def _notes(rows: list[dict]) -> Iterator[str]:
     for pruner in dict.fromkeys(row["pruner"] for row in rows):
         own = [row for row in rows if row["pruner"] == pruner and row["published_kept"] is not None]
-        ours, theirs = _power(_largest(own)), _power(_largest(own, "published_kept"))
-        text = f"{pruner}: no empty layer up to {ours} (published {theirs})"
+        ours, theirs = _exponent(_largest(own)), _exponent(_largest(own, "published_kept"))
+        text = f"{pruner}: no empty layer up to 4^{ours} (published 4^{theirs})"
         if many := [row for row in own if row["published_kept"] > MANY]:
             worst = max(many, key=_factor)
             text += (
@@ -157,6 +176,6 @@ def _notes(rows: list[dict]) -> Iterator[str]:
 
 
 def _factor(row: dict) -> float:
-    """How far ours is from the published, at least 1."""
+    """Compute the factor between our count and the published one, at least 1."""
     ours, theirs = row["kept"] or 0.5, row["published_kept"]
     return max(ours / theirs, theirs / ours)

@@ -2,8 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from experiments.config import RunConfig
 from experiments.figures import cells, one_shot, style
+from experiments.figures.published import published_rows
+from experiments.figures.statistics import pearson, relative_gaps
 from experiments.runs.progress import Progress
 
 CAPTION = (
@@ -13,33 +17,33 @@ CAPTION = (
 )
 
 
-def compute(configs: Sequence[RunConfig], progress: Progress, full: bool = False) -> None:
+def compute(configs: Sequence[RunConfig], progress: Progress) -> None:
     """Compute and save the cells that are missing."""
     [config] = configs
     one_shot.compute(config, progress)
 
 
 def draw(configs: Sequence[RunConfig]) -> style.Drawing:
-    """Draw what is computed.
+    """Draw the saved cells.
 
     Raises:
-        FileNotFoundError: If nothing is.
+        FileNotFoundError: If there is none.
     """
     [config] = configs
-    found = {p: cells.load(one_shot.path(config, p)) for p in one_shot.PRUNERS}
+    found = {p: cells.load(one_shot.cell_path(config, p)) for p in one_shot.PRUNERS}
     units = {pruner: cell["units"] for pruner, cell in found.items() if cell}
     if not units:
         raise cells.nothing(config, 3)
     if not all(units.values()):
-        raise ValueError(f"figure 3 needs convolutions in a row, which {config.model} has not")
-    published = _published() if cells.comparable(config) else {}
+        raise ValueError(f"figure 3 needs consecutive convolutions, and {config.model} has none")
+    published = _published_correlations() if cells.comparable(config) else {}
     text = CAPTION.format(
         model=cells.title(config),
         units=len(next(iter(units.values()))),
         images=one_shot.images_note(config),
     )
     figure, axes = style.panels(1, len(units), (2.35, 2.35), text)
-    for axis, (pruner, pairs) in zip(axes, units.items()):
+    for axis, (pruner, pairs) in zip(axes, units.items(), strict=True):
         _panel(axis, pairs, style.LOOKS[pruner], published.get(pruner))
     style.labels(axes[0], y="$S_{out}$ of a channel")
     rows = [
@@ -50,17 +54,15 @@ def draw(configs: Sequence[RunConfig]) -> style.Drawing:
     return style.Drawing(figure, rows, list(_notes(units, published)))
 
 
-def _published() -> dict[str, float]:
-    """Pearson's r over all units, by pruner."""
-    rows = style.published("figure3")
+def _published_correlations() -> dict[str, float]:
+    """Read the published Pearson correlations over all units, by pruner."""
+    rows = published_rows("figure3")
     return {row["pruner"]: float(row["pearson"]) for row in rows if row["layer"] == "all"}
 
 
 def _panel(axis, pairs: list, look: style.Look, published: float | None) -> None:
-    import numpy as np
-
     S_in, S_out = np.array(pairs).T
-    signed = (S_in <= 0).mean() > 0.2  # random: half of them
+    signed = (S_in <= 0).mean() > 0.2  # random scores: half of the units
     low, high = _limits(np.array(pairs), signed)
     axis.plot([low, high], [low, high], ":", color=style.INK, lw=1)
     axis.plot(
@@ -71,14 +73,12 @@ def _panel(axis, pairs: list, look: style.Look, published: float | None) -> None
     axis.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
     style.title(axis, look.label, look.color)
     style.labels(axis, x="$S_{in}$ of a channel")
-    text = f"r = {_pearson(pairs):.3f}"
+    text = f"r = {pearson(pairs):.3f}"
     style.corner(axis, text if published is None else f"{text}\npublished {published:.3f}")
 
 
 def _limits(pairs, signed: bool) -> tuple[float, float]:
-    """The same for both axes; on log axes of the positive values only."""
-    import numpy as np
-
+    """Choose the same limits for both axes; log axes use the positive values only."""
     if signed:
         high = float(np.abs(pairs).max()) * 1.1
         return -high, high
@@ -87,29 +87,11 @@ def _limits(pairs, signed: bool) -> tuple[float, float]:
     return min(low, high / 100), high
 
 
-def _pearson(pairs: list) -> float:
-    """Pearson's correlation; scaled first, since sums of squares of 1e31 are still finite so."""
-    import numpy as np
-
-    values = np.array(pairs)
-    return float(np.corrcoef((values / np.abs(values).max()).T)[0, 1])
-
-
-def difference(pairs: list) -> tuple[float, float]:
-    """Median and largest of |S_in - S_out| / max(|S_in|, |S_out|), over units that score."""
-    import numpy as np
-
-    S_in, S_out = np.array(pairs).T
-    scale = np.maximum(np.abs(S_in), np.abs(S_out))
-    gaps = np.abs(S_in - S_out)[scale > 0] / scale[scale > 0]
-    return float(np.median(gaps)), float(gaps.max())
-
-
 def _notes(units: dict[str, list], published: dict[str, float]) -> Iterator[str]:
     for pruner, pairs in units.items():
-        median, largest = difference(pairs)
+        median, largest = relative_gaps(pairs)
         theirs = f" (published {published[pruner]:.4f})" if pruner in published else ""
         yield (
-            f"{pruner}: correlation of S_in and S_out {_pearson(pairs):.4f}{theirs}; "
+            f"{pruner}: correlation of S_in and S_out {pearson(pairs):.4f}{theirs}; "
             f"|S_in - S_out| relative: median {median:.2g}, largest {largest:.2g}"
         )

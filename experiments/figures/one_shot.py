@@ -1,4 +1,4 @@
-"""What Figs 2, 3 and 4 need of a network's scores before it is pruned: one cell per pruner."""
+"""Summaries of a network's scores before pruning, for Figs 2, 3 and 4: one cell per pruner."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -22,28 +22,28 @@ from train.data import known, load, locate
 from train.seeds import seed_of
 
 PRUNERS = ("random", "magnitude", "snip", "grasp", "synflow")
-SUBSTITUTES = ("fashion-mnist", "digits")  # the second comes with the project
+SUBSTITUTES = ("fashion-mnist", "digits")  # digits are part of this repository
 SUBSTITUTE_IMAGES = 48  # three batches: 100 of 224 px would take half an hour of two cores
 
 
 def compute(config: RunConfig, progress: Progress) -> None:
-    """Score the network once with each pruner, and save what the figures read of it.
+    """Score the network once with each pruner, and save a summary of the scores as a cell.
 
-    Cells that are saved already are skipped. SNIP and GraSP look at `config.dataset` where it
-    is on disk, otherwise at a substitute, and the cell says which.
+    Saved cells are skipped. SNIP and GraSP read `config.dataset` if it is on disk, and otherwise a
+    substitute; the cell names the images.
     """
     for pruner in PRUNERS:
-        if not path(config, pruner).exists():
+        if not cell_path(config, pruner).exists():
             progress.note(f"scoring with {pruner}")
-            cells.save(path(config, pruner), _measure(config, pruner, progress))
+            cells.save(cell_path(config, pruner), _summary(config, pruner, progress))
 
 
-def path(config: RunConfig, pruner: str) -> Path:
-    """The file of the cell."""
+def cell_path(config: RunConfig, pruner: str) -> Path:
+    """Name the file of a pruner's cell."""
     return cells.folder(config) / f"scores-{pruner}.json"
 
 
-def _measure(config: RunConfig, pruner: str, progress: Progress) -> dict:
+def _summary(config: RunConfig, pruner: str, progress: Progress) -> dict:
     model = initial_model(config)
     masks = dense_masks(model)
     batches, images = (), None
@@ -57,14 +57,14 @@ def _measure(config: RunConfig, pruner: str, progress: Progress) -> dict:
         "images": images,
         "layers": _layers(model, scores),
         "units": [list(pair) for pair in units(scores)],
-        "kept": dict(_kept(scores, reverse=False)),
+        "kept": dict(kept_counts(scores, reverse=False)),
         # The published GraSP kept the other end of its ranking.
-        "kept_reversed": dict(_kept(scores, reverse=True)) if pruner == "grasp" else None,
+        "kept_reversed": dict(kept_counts(scores, reverse=True)) if pruner == "grasp" else None,
     }
 
 
 def _layers(model: nn.Module, scores: Scores) -> list[dict]:
-    """Sum and absolute sum of the scores, and sizes without and with the layer's biases."""
+    """Summarise each layer: its score sums, and its size without and with biases."""
     rows = []
     for name, S in scores.items():
         bias = model.get_submodule(name.rpartition(".")[0]).bias
@@ -81,27 +81,31 @@ def _layers(model: nn.Module, scores: Scores) -> list[dict]:
 
 
 def units(scores: Scores) -> Iterator[tuple[float, float]]:
-    """(S_in, S_out) of each channel between two convolutions of a chain (Theorem 1).
+    """Sum (S_in, S_out) of each channel between two convolutions of a chain (Theorem 1).
 
-    S_in is the total score of the weights into the channel, S_out of those out of it. A bias
-    has no score here; at 0, as at initialisation, it would add none.
+    S_in is the total score of the weights into the channel, S_out that of the weights out of it.
+    Biases have no score here; they are 0 at initialisation, so their score would be 0.
     """
     convolutions = [S for S in scores.values() if S.dim() == 4]
     for before, after in pairwise(convolutions):
         S_in = before.sum(dim=(1, 2, 3), dtype=torch.float64)  # (channels,)
         S_out = after.sum(dim=(0, 2, 3), dtype=torch.float64)  # (channels,)
-        yield from zip(S_in.tolist(), S_out.tolist())
+        yield from zip(S_in.tolist(), S_out.tolist(), strict=True)
 
 
-def _kept(scores: Scores, reverse: bool) -> Iterator[tuple[str, list[int]]]:
-    """(compression, weights kept in each tensor) for compressions 2^x, as far as any are left.
+def kept_counts(scores: Scores, reverse: bool) -> Iterator[tuple[str, list[int]]]:
+    """Count the weights kept in each tensor at compressions 1, 2, 4, ..., up to N / L.
 
-    One scoring ranks the weights once for all, so each selection is made among the last.
+    N is the number of weights, L that of tensors. The scores do not change, so each selection is
+    made among the weights that the previous one kept.
+
+    Yields:
+        The compression, as text, and the counts by tensor.
     """
     if bad := [name for name, S in scores.items() if not S.isfinite().all()]:
         raise FloatingPointError(f"scores of {', '.join(bad)} are not finite")
     sizes = [S.numel() for S in scores.values()]
-    flat = torch.cat([S.flatten() for S in scores.values()])  # of the survivors, tensor by tensor
+    flat = torch.cat([S.flatten() for S in scores.values()])  # scores of the kept weights
     if reverse:
         flat = -flat
     compression, N = 1, sum(sizes)
@@ -116,13 +120,16 @@ def _kept(scores: Scores, reverse: bool) -> Iterator[tuple[str, list[int]]]:
 def scoring_images(
     config: RunConfig, progress: Progress
 ) -> tuple[Iterator[tuple[Tensor, Tensor]], str]:
-    """Batches of training images at the network's size, to be read once, which tick; and what
-    they are, in words.
+    """Load training images for SNIP and GraSP, resized to the network's inputs.
 
-    10 x classes of `config.dataset` where it is on disk, else a few of a substitute, whose few
-    labels are taken as the first of the network's.
+    These are 10 x classes images of `config.dataset` if it is on disk, and otherwise a few of a
+    substitute, whose labels become the first labels of the network.
+
+    Returns:
+        An iterator over batches (images, labels) that reports progress, and a description of the
+        images.
     """
-    name = next(n for n in (config.dataset, *SUBSTITUTES) if _is_here(n, config))
+    name = next(n for n in (config.dataset, *SUBSTITUTES) if _is_on_disk(n, config))
     shape, dataset = probe_shape(config), known(name)
     splits = load(name, Path(config.data_dir), counter(progress, "reading images"))
     shown = shape if name == config.dataset else (shape[0], *dataset.shape[1:])
@@ -141,7 +148,7 @@ def scoring_images(
     return batches(), f"{len(chosen.labels)} images of {name}{resized}"
 
 
-def _is_here(name: str, config: RunConfig) -> bool:
+def _is_on_disk(name: str, config: RunConfig) -> bool:
     try:
         locate(name, Path(config.data_dir))
     except FileNotFoundError:
@@ -150,15 +157,15 @@ def _is_here(name: str, config: RunConfig) -> bool:
 
 
 def _resized(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Bilinear, to the network's height and width."""
+    """Resize images bilinearly to the height and width of `shape`, a (C, H, W)."""
     if images.shape[1:] == shape:
         return images
     return F.interpolate(images, shape[1:], mode="bilinear", antialias=True)
 
 
 def images_note(config: RunConfig) -> str:
-    """What SNIP and GraSP looked at, for a caption; empty where they were not computed."""
-    found = {p: cells.load(path(config, p)) for p in PRUNERS if p in READS_DATA}
+    """Name the images that SNIP and GraSP read, for a caption; empty without their cells."""
+    found = {p: cells.load(cell_path(config, p)) for p in PRUNERS if p in READS_DATA}
     seen = {style.LOOKS[pruner].label: cell["images"] for pruner, cell in found.items() if cell}
     if not seen:
         return ""

@@ -1,11 +1,10 @@
-"""Why scores are float64: in float32 the masks depend on the convolution kernel. (Ours.)
+"""Figure `precision` (not of the paper): float32 masks depend on the convolution kernel.
 
-Two masks of SynFlow are compared after each step by their IoU: weights that both keep / weights
-that either keeps.
+Two masks of SynFlow are compared after each step by their intersection over union (IoU): the number
+of weights that both keep over the number that at least one keeps.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -14,16 +13,14 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from experiments.config import RunConfig
-from experiments.figures import cells, style
-from experiments.figures.collect import name
+from experiments.figures import cells, collect, style
+from experiments.figures.plain_synflow import synflow  # the plain definition
 from experiments.runs.build import initial_model, probe_shape
 from experiments.runs.progress import Progress
 from prune import Probe
 from prune.fast.flow import synaptic_flow
 from prune.masks import Masks, Scores, dense_masks, keep_top, size
-from prune.positive import Positive, magnitudes
 from prune.schedules import exponential
-from prune.scoring import device_of, gradients, leaves, output, undisturbed, values
 
 NETWORKS = (("mlp", "digits"), ("vgg11", "cifar10"), ("vgg16", "cifar100"), ("resnet18", "cifar10"))
 COMPRESSION, STEPS = 100, 100
@@ -34,7 +31,7 @@ CAPTION = (
 
 
 class Unfolded(TorchFunctionMode):
-    """Another convolution kernel: a matrix product that adds the same terms in reverse order."""
+    """Replace the convolution kernel by a matrix product that adds the terms in reverse order."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is F.conv2d:
@@ -49,38 +46,29 @@ def _unfolded_conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, grou
     return y.view(*y.shape[:2], side, side) + (0 if bias is None else bias[:, None, None])
 
 
-def plain(model: nn.Module, masks: Masks, probe: Probe, kernel=nullcontext) -> Scores:
-    """SynFlow as it is commonly written: one backward pass of autograd."""
-    with undisturbed(model), kernel(), Positive():
-        theta = leaves(magnitudes(values(model, masks, probe.dtype)), masks)
-        ones = torch.ones(1, *probe.input_shape, dtype=probe.dtype, device=device_of(model))
-        R = sum(y.sum() for y in output(model, theta, ones))
-        grads = gradients(R, theta, masks)
-    return {name: grads[name] * theta[name].detach() for name in masks}
+def _unfolded_synflow(model: nn.Module, masks: Masks, probe: Probe) -> Scores:
+    with Unfolded():
+        return synflow(model, masks, probe)
 
 
-def _unfolded(model: nn.Module, masks: Masks, probe: Probe) -> Scores:
-    return plain(model, masks, probe, Unfolded)
-
-
-def _ours(model: nn.Module, masks: Masks, probe: Probe) -> Scores:
+def _fast_synflow(model: nn.Module, masks: Masks, probe: Probe) -> Scores:
     return synaptic_flow(model, masks, probe).scores
 
 
 WAYS: dict[str, tuple[Callable[[nn.Module, Masks, Probe], Scores], torch.dtype]] = {
-    "float64": (plain, torch.float64),
-    "float64, other kernel": (_unfolded, torch.float64),
-    "float64, prune.synaptic_flow": (_ours, torch.float64),
-    "float32": (plain, torch.float32),
-    "float32, other kernel": (_unfolded, torch.float32),
+    "float64": (synflow, torch.float64),
+    "float64, other kernel": (_unfolded_synflow, torch.float64),
+    "float64, prune.fast": (_fast_synflow, torch.float64),
+    "float32": (synflow, torch.float32),
+    "float32, other kernel": (_unfolded_synflow, torch.float32),
 }
 PAIRS = (
-    ("float64", "float64, prune.synaptic_flow"),
+    ("float64", "float64, prune.fast"),
     ("float64", "float64, other kernel"),
     ("float32", "float64"),
     ("float32", "float32, other kernel"),
 )
-LOOKS = (
+LOOKS = (  # of PAIRS: label, colour, marker, line
     ("float64: two implementations", "#111111", "o", "-"),
     ("float64: two kernels", "#56b4e9", "s", "--"),
     ("float32 and float64", "#e69f00", "^", "-."),
@@ -88,25 +76,26 @@ LOOKS = (
 )
 
 
-def path(config: RunConfig) -> Path:
-    """The file of a network's cell."""
+def cell_path(config: RunConfig) -> Path:
+    """Name the file of a network's cell."""
     return cells.folder(config) / f"precision-{COMPRESSION}-steps{STEPS}.json"
 
 
-def compute(configs: Sequence[RunConfig], progress: Progress, full: bool = False) -> None:
-    """Prune each network in all ways side by side, and save how they agree; skips saved cells."""
-    missing = [config for config in configs if not path(config).exists()]
+def compute(configs: Sequence[RunConfig], progress: Progress) -> None:
+    """Prune each network in all ways, and save their agreement; skip saved cells."""
+    missing = [config for config in configs if not cell_path(config).exists()]
     progress.begin("synflow steps", STEPS * len(missing))
     for config in missing:
         steps = []
         for row in agreement(initial_model(config), probe_shape(config), STEPS):
             steps.append(row)
             progress.tick()
-        cells.save(path(config), {"model": config.model, "dataset": config.dataset, "iou": steps})
+        cell = {"model": config.model, "dataset": config.dataset, "iou": steps}
+        cells.save(cell_path(config), cell)
 
 
 def agreement(model: nn.Module, shape: tuple[int, ...], steps: int) -> Iterator[list[float]]:
-    """After each step, the IoU of each pair in PAIRS."""
+    """Prune in all ways side by side; yield after each step the IoU of each pair in PAIRS."""
     masks = {way: dense_masks(model) for way in WAYS}
     N = size(masks["float64"])
     for step in range(1, steps + 1):
@@ -118,43 +107,60 @@ def agreement(model: nn.Module, shape: tuple[int, ...], steps: int) -> Iterator[
 
 
 def iou(a: Masks, b: Masks) -> float:
-    """Weights that both keep / weights that either keeps."""
+    """Divide the number of weights that both keep by the number that at least one keeps."""
     both = sum(int((a[name] & b[name]).sum()) for name in a)
     return both / sum(int((a[name] | b[name]).sum()) for name in a)
 
 
 def draw(configs: Sequence[RunConfig]) -> style.Drawing:
-    """Draw the networks that are computed.
+    """Draw the networks whose cells are saved.
 
     Raises:
-        FileNotFoundError: If none is.
+        FileNotFoundError: If there is none.
     """
-    found = {config: cell for config in configs if (cell := cells.load(path(config)))}
+    loaded = {config: cells.load(cell_path(config)) for config in configs}
+    found = {config: cell for config, cell in loaded.items() if cell is not None}
     if not found:
         raise cells.nothing(configs[0], "precision")
     figure, axes = style.panels(1, len(found), (2.6, 2.4), CAPTION, sharey=True)
-    for axis, (config, cell) in zip(axes, found.items()):
-        for (label, color, marker, line), curve in zip(LOOKS, zip(*cell["iou"])):
-            axis.plot(range(1, len(curve) + 1), curve, line, color=color, marker=marker, ms=4,
-                      mew=0, markevery=(len(curve) // 10, len(curve) // 5), lw=1.4,
-                      label=label)  # fmt: skip
-        style.title(axis, name(config.model, config.width, config.dataset))
+    for axis, (config, cell) in zip(axes, found.items(), strict=True):
+        _panel(axis, cell["iou"])
+        style.title(axis, collect.name(config.model, config.width, config.dataset))
         style.labels(axis, x="step")
     style.labels(axes[0], y="IoU of the masks")
     style.legend_above(figure, axes)
     return style.Drawing(figure, list(_rows(found)), list(_notes(found)))
 
 
+def _panel(axis, steps: list[list[float]]) -> None:
+    """Draw one curve for each of PAIRS; `steps` holds their IoU after each step."""
+    curves = zip(*steps, strict=True)
+    for (label, color, marker, line), curve in zip(LOOKS, curves, strict=True):
+        axis.plot(range(1, len(curve) + 1), curve, line, color=color, marker=marker, ms=4,
+                  mew=0, markevery=(len(curve) // 10, len(curve) // 5), lw=1.4,
+                  label=label)  # fmt: skip
+
+
+def _by_label(agreements: list[float]) -> dict[str, float]:
+    labels = (label for label, *_ in LOOKS)
+    return dict(zip(labels, agreements, strict=True))
+
+
 def _rows(found: dict[RunConfig, dict]) -> Iterator[dict]:
     for config, cell in found.items():
         for step, agreements in enumerate(cell["iou"], 1):
-            row = {"model": config.model, "dataset": config.dataset, "width": config.width}
-            named = zip((label for label, *_ in LOOKS), agreements)
-            yield row | {"seed": config.seed, "step": step} | dict(named)
+            row = {
+                "model": config.model,
+                "dataset": config.dataset,
+                "width": config.width,
+                "seed": config.seed,
+                "step": step,
+            }
+            yield row | _by_label(agreements)
 
 
 def _notes(found: dict[RunConfig, dict]) -> Iterator[str]:
     for config, cell in found.items():
-        pairs = zip((label for label, *_ in LOOKS), cell["iou"][-1])
+        pairs = _by_label(cell["iou"][-1]).items()
         ends = ", ".join(f"{label} {value:.4f}" for label, value in pairs)
         yield f"{config.model} on {config.dataset}, IoU after the last step: {ends}"

@@ -1,10 +1,10 @@
-"""How all figures look: one colour, marker and line for each pruner, and tidy axes.
+"""The style of all figures: one colour, marker and line for each pruner, and plain axes.
 
-SynFlow is red as in the paper. The other colours are told apart by the colour-blind, and all of
-them, printed in grey, by marker and line.
+SynFlow is red, as in the paper. Colour-blind readers can distinguish the other colours. In grey
+print, markers and lines distinguish all pruners.
 """
 
-import csv
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -13,12 +13,11 @@ from typing import NamedTuple
 from experiments.figures.canvas import SYNFLOW, canvas, save
 from experiments.runs.files import write_rows
 
-INK, PALE = "#333333", "#d9d9d9"
-PUBLISHED = Path(__file__).resolve().parent / "published"
+INK = "#333333"
 
 
 class Look(NamedTuple):
-    """What tells a pruner from the others."""
+    """The appearance of a pruner's curves and points."""
 
     label: str
     color: str
@@ -41,7 +40,7 @@ MARKERS = "X*hpd8"
 
 
 def look(series: str, place: int = 0) -> Look:
-    """The look of a pruner, or of the `place`-th series that is not one of the usual."""
+    """Get the look of a series: its own in LOOKS, or else the `place`-th of OTHERS."""
     if series in LOOKS:
         return LOOKS[series]
     usual = max((name for name in LOOKS if series.startswith(name)), key=len, default=None)
@@ -51,7 +50,7 @@ def look(series: str, place: int = 0) -> Look:
 
 
 class Drawing(NamedTuple):
-    """A figure, the rows behind it, and what is to be said of it in words."""
+    """A figure, the rows of its CSV file, and notes that compare it with the published numbers."""
 
     figure: object
     rows: list[dict]
@@ -59,27 +58,21 @@ class Drawing(NamedTuple):
 
 
 def write(drawing: Drawing, folder: Path, name: str) -> Path:
-    """Write NAME.png and, beside it, NAME.csv; returns the picture's path."""
+    """Write NAME.png and NAME.csv into the folder; return the path of the picture."""
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / f"{name}.csv", drawing.rows[0], drawing.rows)
     save(drawing.figure, folder / f"{name}.png")
     return folder / f"{name}.png"
 
 
-def published(name: str) -> list[dict[str, str]]:
-    """The rows of one file of experiments/figures/published."""
-    with open(PUBLISHED / f"{name}.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def panels(rows: int, columns: int, size: tuple[float, float], caption: str, **options):
-    """A figure with rows x columns axes of `size` inches, and its caption below.
+    """Make a figure of rows x columns axes of `size` inches, with a caption below them.
 
     Returns:
         The figure, and its axes in reading order.
     """
     width, height = columns * size[0] + 0.5, rows * size[1]
-    lines = _wrapped(caption, width)
+    lines = textwrap.wrap(caption, int(width * 17))
     below = 0.5 + 0.17 * len(lines)
     figure = canvas(width, height + below)
     axes = figure.subplots(rows, columns, squeeze=False, **options)
@@ -101,21 +94,15 @@ def panels(rows: int, columns: int, size: tuple[float, float], caption: str, **o
 
 
 def grid(count: int, columns: int, caption: str):
-    """As `panels`: so many axes, in rows of up to `columns`, of the size of an accuracy curve."""
+    """Make a figure of `count` axes for accuracy curves, in rows of up to `columns`."""
     figure, axes = panels(-(-count // columns), columns, (3.1, 2.5), caption)
     for axis in axes[count:]:
         axis.remove()
     return figure, axes[:count]
 
 
-def _wrapped(text: str, width: float) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, int(width * 17))
-
-
 def tidy(axes) -> None:
-    """Thin grey frame, light grid behind, small outward ticks."""
+    """Draw a thin grey frame, a light grid and small ticks."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -127,7 +114,7 @@ def tidy(axes) -> None:
 
 
 def log(axes, which: str = "xy") -> None:
-    """Logarithmic axes, labelled at whole decades; at 2 and 5 too if they span less than one."""
+    """Make axes logarithmic, with labels at decades; at 2 and 5 too on an axis of one decade."""
     from matplotlib.ticker import LogFormatterSciNotation, LogLocator
 
     for name in which:
@@ -139,8 +126,8 @@ def log(axes, which: str = "xy") -> None:
 
 
 def curve(axes, points: Iterable[tuple[float, list[float]]], look: Look, **options) -> None:
-    """The mean over seeds as a line, and their range as a band."""
-    x, values = zip(*points)
+    """Draw the mean over seeds as a line, and their range as a band."""
+    x, values = zip(*points, strict=True)
     axes.fill_between(x, [min(v) for v in values], [max(v) for v in values],
                       color=look.color, alpha=0.18, lw=0)  # fmt: skip
     usual = {"ls": look.line, "lw": 1.6, "marker": look.marker, "ms": 3.8, "mew": 0, "zorder": 3}
@@ -149,12 +136,12 @@ def curve(axes, points: Iterable[tuple[float, list[float]]], look: Look, **optio
 
 
 def title(axes, text: str, color: str = INK) -> None:
-    """A panel's title."""
+    """Set the title of a panel."""
     axes.set_title(text, fontsize=9.5, color=color, fontweight="bold", pad=5)
 
 
 def labels(axes, x: str | None = None, y: str | None = None) -> None:
-    """Names of the axes, where given."""
+    """Label the axes for which a text is given."""
     if x:
         axes.set_xlabel(x, fontsize=8.5, color=INK)
     if y:
@@ -162,16 +149,16 @@ def labels(axes, x: str | None = None, y: str | None = None) -> None:
 
 
 def legend(axes, **options) -> None:
-    """The names of the curves, inside a panel."""
+    """Draw a legend inside a panel."""
     axes.legend(fontsize=7.5, frameon=False, handlelength=3.4, labelcolor=INK, **options)
 
 
 def legend_above(figure, axes: Sequence) -> None:
-    """The names of the curves of all panels, in one line above them."""
+    """Draw one legend for the curves of all panels, above them."""
     found = {}
     for axis in axes:
         handles, names = axis.get_legend_handles_labels()
-        found |= dict(zip(names, handles))
+        found |= dict(zip(names, handles, strict=True))
     width, height = figure.get_size_inches()
     columns = max(1, int(width / 1.3))
     rows = -(-len(found) // columns)
@@ -183,7 +170,7 @@ def legend_above(figure, axes: Sequence) -> None:
 
 
 def corner(axes, text: str, place: str = "upper left", **more) -> None:
-    """A few words in a corner of a panel."""
+    """Write a short text into a corner of a panel."""
     x = 0.04 if "left" in place else 0.97
     y = 0.96 if "upper" in place else 0.04
     axes.text(
@@ -194,18 +181,5 @@ def corner(axes, text: str, place: str = "upper left", **more) -> None:
 
 
 def fading(n: int) -> list[float]:
-    """Opacities of n curves, from solid to faint, as the paper shows rising compression."""
+    """List n opacities from solid to faint, for rising compressions."""
     return [1 - 0.8 * i / max(1, n - 1) for i in range(n)]
-
-
-def slope(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """Least-squares slope of log y over log x, and their correlation; only where both are > 0."""
-    import numpy as np
-
-    pairs = np.log([(a, b) for a, b in zip(x, y) if a > 0 and b > 0])
-    return float(np.polyfit(*pairs.T, 1)[0]), float(np.corrcoef(*pairs.T)[0, 1])
-
-
-def ratio(ours: float, theirs: float) -> str:
-    """How far two numbers are apart, as in +3.1 %."""
-    return f"{100 * (ours / theirs - 1):+.1f} %"

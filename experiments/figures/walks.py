@@ -1,6 +1,7 @@
-"""SynFlow from step to step: what Figs 2 and 7 read of Algorithm 1, one cell per schedule.
+"""Walks: runs of Algorithm 1 with SynFlow whose steps give the cells of Figs 2 and 7.
 
-Steps that two cells have in common are taken once: cells whose counts begin alike share a walk.
+Two cells share a walk if the weights kept after each step of the shorter one are also the first
+counts of the longer one. Their common steps are computed once.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,24 +26,26 @@ class Cell(NamedTuple):
     steps: int
 
     def path(self, config: RunConfig) -> Path:
-        """The file of the cell."""
+        """Name the file of the cell."""
         name = f"synflow-{self.schedule}-{self.compression:g}-steps{self.steps}.json"
         return cells.folder(config) / name
 
     def counts(self, N: int) -> tuple[int, ...]:
-        """How many of N weights each step leaves."""
+        """List the number of weights, of N, that are left after each step."""
         count = SCHEDULES[self.schedule]
         return tuple(count(N, self.compression, k, self.steps) for k in range(1, self.steps + 1))
 
 
-Walk = list[tuple[Cell, tuple[int, ...]]]  # the first cell goes furthest
+Walk = list[
+    tuple[Cell, tuple[int, ...]]
+]  # cells, each with its counts; the first has the most steps
 
 
 def walks(wanted: Iterable[Cell], N: int) -> list[Walk]:
-    """Group cells so that the counts of each begin the counts of its group's first.
+    """Group cells into walks: the counts of each cell begin those of its group's first cell.
 
     Returns:
-        Groups from the shortest to the longest.
+        The walks from the shortest to the longest.
     """
     groups: list[Walk] = []
     for cell in sorted(wanted, key=lambda cell: -cell.steps):
@@ -56,24 +59,25 @@ def walks(wanted: Iterable[Cell], N: int) -> list[Walk]:
 
 
 def compute(config: RunConfig, wanted: Sequence[Cell], progress: Progress) -> None:
-    """Prune the network once for each walk, and save each cell when its last step is done.
+    """Prune the network once for each walk, and save each cell after its last step.
 
-    A cell says the largest prune size / cut size of its steps (Theorem 4), and, where it ends a
-    walk, how many weights are kept in each tensor. Cells that are saved already are skipped, and
-    those whose compression leaves less than one weight.
+    A cell holds the largest prune size / cut size of its steps (Theorem 4). The cell with the most
+    steps of a walk also holds the number of weights kept in each tensor. Saved cells are skipped,
+    and so are compressions that leave less than one weight.
     """
     wanted = [cell for cell in wanted if not cell.path(config).exists()]
     if not wanted:
         return
     model = initial_model(config)
     N = sum(weight.numel() for weight in prunable(model).values())
-    plan = walks([cell for cell in wanted if cell.compression <= N], N)
-    progress.begin("synflow steps", sum(walk[0][0].steps for walk in plan))
-    for walk in plan:
+    planned = walks([cell for cell in wanted if cell.compression <= N], N)
+    progress.begin("synflow steps", sum(walk[0][0].steps for walk in planned))
+    for walk in planned:
         _take(config, model, [cell for cell, _ in walk], progress)
 
 
 def _take(config: RunConfig, model: nn.Module, walk: list[Cell], progress: Progress) -> None:
+    """Prune by the first cell of the walk; save the others on the way."""
     ratios: list[float] = []
 
     def report(step: Step) -> None:
@@ -84,9 +88,16 @@ def _take(config: RunConfig, model: nn.Module, walk: list[Cell], progress: Progr
         progress.tick()
 
     end = walk[0]
-    probe, dtype = Probe(probe_shape(config)), DTYPES[config.score_dtype]
-    options = end.compression, end.steps, end.schedule
-    masks = prune(model, "synflow", probe, *options, score_dtype=dtype, report=report)
+    masks = prune(
+        model,
+        "synflow",
+        Probe(probe_shape(config)),
+        end.compression,
+        end.steps,
+        end.schedule,
+        score_dtype=DTYPES[config.score_dtype],
+        report=report,
+    )
     found = {
         "max_prune_cut_ratio": max(ratios),
         "sizes": {name: mask.numel() for name, mask in masks.items()},

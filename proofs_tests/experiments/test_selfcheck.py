@@ -1,4 +1,4 @@
-"""`selfcheck`: every check passes here, and fails on a copy of the source with one line broken."""
+"""`selfcheck`: each check passes here, and fails on a copy of the source with one broken line."""
 
 import csv
 import importlib
@@ -18,16 +18,18 @@ import torch
 from click.testing import CliRunner
 
 import cli
+from experiments.checks import overfit, rehearsal, schedule
 from experiments.checks import selfcheck as module
-from experiments.checks.verdict import Failed, Impossible
+from experiments.checks.outcome import Failed, Impossible
 from proofs_tests.tools import ROOT, archives
 from proofs_tests.tools.runs import CPU
 from train.data import DATASETS, known
+from train.models import MODELS as NETWORKS
 
 OURS = ("experiments", "prune", "train")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-# Smaller versions of two checks that would take half a minute.
+# Changes that make two long checks short.
 QUICK = {
     "overfit": [
         ("experiments/checks/overfit.py", "IMAGES = 256", "IMAGES = 64"),
@@ -36,14 +38,16 @@ QUICK = {
         ("experiments/checks/overfit.py", "(1, 10)", "(10,)"),
         ("experiments/checks/overfit.py", "width=0.25", "width=0.125"),
     ],
-    "compile": [("experiments/checks/precision.py", '"vgg11"', '"mlp"')],
+    "compile": [("experiments/checks/numerics.py", '"vgg11"', '"mlp"')],
 }
-ONEDNN = "int(torch._C._get_mkldnn_enabled())"  # what the check takes from the device
-LOOP, BATCHING, MODELS = "train/loop.py", "train/batches.py", "train/models.py"
+ONEDNN = "int(torch._C._get_mkldnn_enabled())"  # differs between the two sides of the check
+LOOP, BATCHING = "train/loop.py", "train/batches.py"
+MODELS, RECIPES = "train/models.py", "train/recipes.py"
 BROKEN = {
     "rehearsal": [
         (BATCHING, "torch.tensor(v, device=device)", "torch.tensor(v)"),
         (BATCHING, "white - task.mean", "white - task.mean.cpu()"),
+        (BATCHING, "part) for part in shares)", "part) for part in shares[1:])"),
         (LOOP, "return loss.detach().double()", "return loss.detach().item()"),
     ],
     "architectures": [
@@ -58,7 +62,11 @@ BROKEN = {
         ("prune/enforce.py", "weight.data.mul_(mask)", "pass"),
     ],
     "schedule": [
-        ("train/recipes.py", "(60, 120), 0.2, 5e-4)", "(60, 120), 0.1, 5e-4)"),
+        (RECIPES, "(60, 120), 0.2, 5e-4)", "(60, 120), 0.1, 5e-4)"),
+        (RECIPES, "CIFAR_VGG = Recipe(160, 128, 0.1", "CIFAR_VGG = Recipe(159, 128, 0.1"),
+        (RECIPES, "CIFAR_VGG = Recipe(160, 128, 0.1", "CIFAR_VGG = Recipe(160, 64, 0.1"),
+        (RECIPES, "TINY_IMAGENET = Recipe(100, 128, 0.01", "TINY_IMAGENET = Recipe(100, 128, 0.02"),
+        (RECIPES, "momentum: float = 0.9", "momentum: float = 0.8"),
         (LOOP, "if drop <= epoch", "if drop < epoch"),
     ],
     "augmentation": [
@@ -81,6 +89,24 @@ BROKEN = {
     ],
     "device": [(BATCHING, "((images / white", f"((images.roll({ONEDNN}, 1) / white")],
 }
+# (model, data set, epoch, lr, weight decay) around each drop, computed by hand from App. 12.3.
+EPOCHS = [
+    ("vgg11", "cifar10", 1, 0.1, 1e-4),
+    ("vgg11", "cifar100", 60, 0.1, 1e-4),
+    ("vgg16", "cifar10", 61, 0.01, 1e-4),
+    ("vgg16", "cifar100", 120, 0.01, 1e-4),
+    ("vgg11", "cifar100", 121, 0.001, 1e-4),
+    ("vgg16", "cifar10", 160, 0.001, 1e-4),
+    ("resnet18", "cifar10", 60, 0.01, 5e-4),
+    ("resnet18", "cifar100", 61, 0.002, 5e-4),
+    ("wrn18", "cifar10", 120, 0.002, 5e-4),
+    ("wrn18", "cifar100", 121, 0.0004, 5e-4),
+    ("vgg11", "tiny-imagenet", 30, 0.01, 1e-4),
+    ("vgg16", "tiny-imagenet", 31, 1e-3, 1e-4),
+    ("resnet18", "tiny-imagenet", 61, 1e-4, 1e-4),
+    ("wrn18", "tiny-imagenet", 80, 1e-4, 1e-4),
+    ("wrn18", "tiny-imagenet", 81, 1e-5, 1e-4),
+]
 CASES = [
     pytest.param(name, line, id=f"{name}-{line[2]}")
     for name, lines in BROKEN.items()
@@ -90,7 +116,7 @@ CASES = [
 
 @contextmanager
 def copied(folder: Path, changes: list[tuple[str, str, str]]) -> Iterator:
-    """experiments.checks.selfcheck of a copy of the source in which (file, old, new) is done."""
+    """Import selfcheck from a copy of the source with the changes (file, old, new)."""
     for package in OURS:
         shutil.copytree(ROOT / package, folder / package)
     for file, old, new in changes:
@@ -125,7 +151,7 @@ def test_the_longer_checks_pass_on_less(tmp_path, name):
 def test_every_check_fails_on_a_sabotaged_copy(tmp_path, name, line):
     with copied(tmp_path, [*QUICK.get(name, []), line]) as copy:
         assert Path(copy.__file__).is_relative_to(tmp_path)
-        verdict, detail = copy.made(copy.CHECKS[name], CPU)
+        verdict, detail = copy.verdict_of(copy.CHECKS[name], CPU)
     assert verdict == "FAIL" and detail
 
 
@@ -139,36 +165,56 @@ def test_all_of_it_passes_here():
     assert outcome.exit_code == 0 and "11 PASS, 0 FAIL" in outcome.stdout
 
 
-# App. 12.3, typed from the paper: (dataset kind, models) -> epochs, lr, drops, factor, decay.
-APPENDIX = {
-    ("cifar", ("vgg11", "vgg16")): (160, 0.1, (60, 120), 0.1, 1e-4),
-    ("cifar", ("resnet18", "wrn18")): (160, 0.01, (60, 120), 0.2, 5e-4),
-    ("tiny", ("vgg11", "vgg16", "resnet18", "wrn18")): (100, 0.01, (30, 60, 80), 0.1, 1e-4),
-}
-BATCHES = {"cifar": 391, "tiny": 782}  # of 128 in 50,000 and 100,000 images
+def test_overfit_reports_the_number_of_epochs_that_it_trained(monkeypatch):
+    """A network that has not memorised its images after 2 epochs is reported after 2."""
+    monkeypatch.setattr(overfit, "RECIPE", replace(overfit.RECIPE, epochs=2))
+    monkeypatch.setattr(overfit, "IMAGES", 64)
+    evaluated = []
+    evaluate = overfit.evaluate
+    monkeypatch.setattr(overfit, "evaluate", lambda *args: evaluated.append(1) or evaluate(*args))
+    with pytest.raises(Failed, match=r"^vgg16 at compression 1 classifies .* after 2 epochs$"):
+        overfit.overfit(CPU)
+    assert len(evaluated) == 2
 
 
-def appendix_rows() -> Iterator[tuple]:
-    for (kind, models), (epochs, lr, drops, factor, decay) in APPENDIX.items():
-        for dataset in ("cifar10", "cifar100") if kind == "cifar" else ("tiny-imagenet",):
-            for model in models:
-                for epoch in range(1, epochs + 1):
-                    passed = sum(epoch > drop for drop in drops)
-                    yield model, dataset, epoch, lr * factor**passed, decay, BATCHES[kind]
+def test_the_rehearsal_leaves_out_no_model_shape_or_recipe():
+    """Every model fits every shape, but VGG 8 px; four models were published, on two shapes."""
+    taken = [
+        (model, dataset, bool(recipe.updates))
+        for model, dataset, recipe in rehearsal.combinations()
+    ]
+    assert {known(dataset).shape for dataset in DATASETS} == {
+        known(dataset).shape for dataset in rehearsal.SHAPES
+    }
+    by_the_paper = {
+        (model, dataset, False)
+        for model in NETWORKS
+        for dataset in rehearsal.SHAPES
+        if not (dataset == "digits" and model.startswith("vgg"))
+    }
+    as_published = {
+        (model, dataset, True)
+        for model in ("vgg11", "vgg16", "resnet18", "wrn18")
+        for dataset in ("cifar100", "tiny-imagenet")
+    }
+    assert len(taken) == len(set(taken)) and set(taken) == by_the_paper | as_published
 
 
-def test_the_committed_trace_is_appendix_12_3():
-    """12 combinations, momentum 0.9 with Nesterov; a drop is seen in the epoch after it."""
-    with open(ROOT / "experiments" / "checks" / "schedule.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    found = {(r["model"], r["dataset"], int(r["epoch"])): r for r in rows}
-    expected = list(appendix_rows())
-    assert len(rows) == len(found) == len(expected) == 8 * 160 + 4 * 100
-    for model, dataset, epoch, lr, decay, batches in expected:
+def test_the_table_of_appendix_12_3_is_expanded_to_every_epoch():
+    """12 combinations; a drop after an epoch is seen in the next one."""
+    epochs = list(schedule.expected_epochs())
+    found = {(e.model, e.dataset, e.epoch): e for e in epochs}
+    assert len(epochs) == len(found) == 8 * 160 + 4 * 100
+    assert {(e.momentum, e.nesterov) for e in epochs} == {(0.9, True)}
+    assert {(e.dataset, e.batches) for e in epochs} == {
+        ("cifar10", 391),
+        ("cifar100", 391),
+        ("tiny-imagenet", 782),
+    }
+    for model, dataset, epoch, lr, weight_decay in EPOCHS:
         row = found[model, dataset, epoch]
-        # approximate: a product of the factors is rounded in each step
-        assert float(row["lr"]) == pytest.approx(lr) and float(row["weight_decay"]) == decay
-        assert (row["momentum"], row["nesterov"], row["batches"]) == ("0.9", "1", str(batches))
+        # approximate: a product of factors is rounded
+        assert row.lr == pytest.approx(lr) and row.weight_decay == weight_decay
 
 
 def broken(device: torch.device) -> str:
@@ -179,7 +225,7 @@ def impossible(device: torch.device) -> str:
     raise Impossible("there is no compiler")
 
 
-def test_the_report_says_what_failed_and_the_exit_code_too(monkeypatch):
+def test_the_report_and_the_exit_code_show_a_failed_check(monkeypatch):
     checks = {"good": lambda device: "all well", "bad": broken, "torn": lambda d: 1 / 0}
     monkeypatch.setattr(module, "CHECKS", checks)
     outcome = CliRunner().invoke(cli.main, ["selfcheck", "--device", "cpu"])
@@ -190,7 +236,7 @@ def test_the_report_says_what_failed_and_the_exit_code_too(monkeypatch):
     assert lines[4].endswith("ZeroDivisionError: division by zero")
 
 
-def test_what_cannot_be_checked_is_skipped_and_no_failure(monkeypatch):
+def test_an_impossible_check_is_skipped_and_is_no_failure(monkeypatch):
     monkeypatch.setattr(module, "CHECKS", {"compile": impossible})
     outcome = CliRunner().invoke(cli.main, ["selfcheck"])
     assert outcome.exit_code == 0 and "SKIP  compile" in outcome.stdout
@@ -198,7 +244,7 @@ def test_what_cannot_be_checked_is_skipped_and_no_failure(monkeypatch):
 
 
 def sentence(outcome) -> str:
-    """The error's only line."""
+    """The only line of the error."""
     (line,) = (line for line in outcome.stderr.splitlines() if line.startswith("Error: "))
     return line
 
@@ -212,13 +258,13 @@ def sentence(outcome) -> str:
         (["--data-dir", "."], "for selfcheck --published"),
     ],
 )
-def test_what_cannot_be_or_does_nothing_is_a_usage_error(options, reason):
-    """One sentence; a device that is not there is never replaced by another."""
+def test_an_option_that_is_impossible_or_unused_is_a_usage_error(options, reason):
+    """The error is one sentence; a missing device is never replaced by another."""
     outcome = CliRunner().invoke(cli.main, ["selfcheck", *options])
     assert outcome.exit_code == 2 and reason in sentence(outcome) and outcome.stdout == ""
 
 
-def test_published_needs_cifar100_and_says_how_to_get_it(tmp_path):
+def test_published_needs_cifar100_and_names_the_command_to_fetch_it(tmp_path):
     options = ["--published", "--device", "cpu", "--data-dir", str(tmp_path)]
     outcome = CliRunner().invoke(cli.main, ["selfcheck", *options, "--results", str(tmp_path)])
     assert outcome.exit_code == 1 and "data fetch cifar100" in sentence(outcome)
@@ -226,7 +272,7 @@ def test_published_needs_cifar100_and_says_how_to_get_it(tmp_path):
 
 @pytest.fixture
 def small_cifar100(tmp_path, monkeypatch) -> Path:
-    """40 + 10 random images in CIFAR-100's binary form; the registry says that this is all."""
+    """Write 40 + 10 random images in CIFAR-100's binary format, and set its registered sizes."""
     sizes = {"train_size": 40, "test_size": 10}
     monkeypatch.setitem(DATASETS, "cifar100", replace(known("cifar100"), **sizes))
     draw, folder = random.Random(0), tmp_path / "data" / "cifar-100-binary"
@@ -239,12 +285,13 @@ def small_cifar100(tmp_path, monkeypatch) -> Path:
     return tmp_path / "data"
 
 
-def test_published_shows_both_recipes_beside_the_published_losses(
+def test_published_prints_the_losses_of_both_recipes_beside_the_published_ones(
     small_cifar100, tmp_path, monkeypatch
 ):
-    """All of it, but for two epochs and a narrow network; each loss is that of its run."""
+    """The whole command, with two epochs and a narrow network; each loss is that of its run."""
     monkeypatch.setattr(module, "PUBLISHED_LOSS", {1: 4.5, 2: 2.25})
-    monkeypatch.setattr(module, "published", partial(module.published, width=1 / 16))
+    narrow = partial(module.losses_by_recipe, width=1 / 16)
+    monkeypatch.setattr(module, "losses_by_recipe", narrow)
     options = ["--published", "--device", "cpu", "--data-dir", str(small_cifar100)]
     options += ["--results", str(tmp_path / "results")]
     outcome = CliRunner().invoke(cli.main, ["selfcheck", *options])

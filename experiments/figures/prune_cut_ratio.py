@@ -1,14 +1,17 @@
-"""Figure 7: how many steps, and which schedule, keep the prune size below the cut size."""
+"""Figure 7: largest prune size / cut size, by schedule, number of steps and compression."""
 
 from collections.abc import Iterator, Sequence
 
 from experiments.config import RunConfig
 from experiments.figures import cells, style, walks
+from experiments.figures.published import published_rows
+from experiments.figures.statistics import percent_difference
 from experiments.runs.progress import Progress
 
 SCHEDULES = ("linear", "exponential")
 EXPONENTS = (0.5, 1, 1.5, 2, 2.5, 3)
-STEPS, ALL_STEPS = (1, 10, 50, 100), (1, *range(10, 101, 10))
+STEPS = (1, 10, 50, 100)
+ALL_STEPS = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)  # of the paper
 CAPTION = (
     "Largest prune size / cut size over the steps of SynFlow on {model} at initialisation, by the "
     "number of steps, for compressions 10^0.5 (solid) to 10^3 (faint). Dotted: 1; below it no step "
@@ -18,10 +21,7 @@ CIRCLES = "Circles: published (one run, float32)."
 
 
 def wanted(full: bool) -> list[walks.Cell]:
-    """The cells of the figure: what the paper shows if `full`, else four numbers of steps.
-
-    Compressions are rounded as they are named, so that 10^0.5 twice is 10.
-    """
+    """List the cells of the figure: with the paper's numbers of steps if `full`, else with four."""
     return [
         walks.Cell(schedule, 10**exponent, steps)
         for steps in (ALL_STEPS if full else STEPS)
@@ -31,16 +31,16 @@ def wanted(full: bool) -> list[walks.Cell]:
 
 
 def compute(configs: Sequence[RunConfig], progress: Progress, full: bool = False) -> None:
-    """Compute and save the cells that are missing, the quickest first."""
+    """Compute and save the missing cells, the quickest first; `full` as in `wanted`."""
     [config] = configs
     walks.compute(config, wanted(full), progress)
 
 
 def draw(configs: Sequence[RunConfig]) -> style.Drawing:
-    """Draw what is computed, of the whole published grid.
+    """Draw the saved cells of the whole published grid.
 
     Raises:
-        FileNotFoundError: If nothing is.
+        FileNotFoundError: If there is none.
     """
     [config] = configs
     rows = list(_rows(config))
@@ -49,16 +49,17 @@ def draw(configs: Sequence[RunConfig]) -> style.Drawing:
     circles = CIRCLES if cells.comparable(config) else ""
     text = CAPTION.format(model=cells.title(config), circles=circles)
     figure, axes = style.panels(1, 2, (3.4, 2.7), text, sharey=True)
-    for axis, schedule in zip(axes, SCHEDULES):
+    for axis, schedule in zip(axes, SCHEDULES, strict=True):
         _panel(axis, [row for row in rows if row["schedule"] == schedule], schedule)
     style.labels(axes[0], y="largest prune size / cut size")
     return style.Drawing(figure, rows, list(_notes(rows)))
 
 
 def _rows(config: RunConfig) -> Iterator[dict]:
+    """Make one row per saved cell, with the published ratio of the paper's network."""
     known = {}
     if cells.comparable(config):
-        for row in style.published("figure7"):
+        for row in published_rows("figure7"):
             key = row["schedule"], f"{float(row['compression']):g}", int(row["steps"])
             known[key] = float(row["max_prune_cut_ratio"])
     for cell in wanted(full=True):
@@ -70,7 +71,7 @@ def _rows(config: RunConfig) -> Iterator[dict]:
 
 def _panel(axis, rows: list[dict], schedule: str) -> None:
     look = style.LOOKS["synflow"]
-    for exponent, opacity in zip(EXPONENTS, style.fading(len(EXPONENTS))):
+    for exponent, opacity in zip(EXPONENTS, style.fading(len(EXPONENTS)), strict=True):
         curve = sorted(
             (row["steps"], row["max_prune_cut_ratio"], row["published_max_prune_cut_ratio"])
             for row in rows
@@ -78,7 +79,7 @@ def _panel(axis, rows: list[dict], schedule: str) -> None:
         )
         if not curve:
             continue
-        steps, ours, theirs = zip(*curve)
+        steps, ours, theirs = zip(*curve, strict=True)
         axis.plot(steps, ours, look.line, marker=look.marker, color=look.color, alpha=opacity,
                   ms=3.5, mew=0, lw=1.5)  # fmt: skip
         if None not in theirs:
@@ -97,7 +98,8 @@ def _notes(rows: list[dict]) -> Iterator[str]:
         cell = f"{row['schedule']} 10^{_exponent(row):g} in {row['steps']} steps"
         text = f"{cell}: {row['max_prune_cut_ratio']:.4f}"
         if theirs := row["published_max_prune_cut_ratio"]:
-            text += f" (published {theirs:.4f}, {style.ratio(row['max_prune_cut_ratio'], theirs)})"
+            difference = percent_difference(row["max_prune_cut_ratio"], theirs)
+            text += f" (published {theirs:.4f}, {difference})"
         yield text
 
 

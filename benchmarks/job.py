@@ -1,6 +1,6 @@
-"""One contender in a process of its own: `python -m benchmarks.contender JSON`, of a Job.
+"""One job in a process of its own: `python -m benchmarks.job JSON`, with the fields of a Job.
 
-Prints one JSON line: seconds of the timed part, peak memory, and what the contender says of itself.
+It prints one JSON line: the seconds of the timed part, memory, and what the method reports.
 """
 
 import json
@@ -28,21 +28,24 @@ NETWORKS = {  # name -> model, shape of an input, classes
 
 
 class Job(NamedTuple):
-    """What one process is to do."""
+    """The work of one process."""
 
-    contender: str  # a key of CONTENDERS
-    network: str  # a key of NETWORKS, or "mlp-WIDTH": three square layers
-    dtype: str = "float64"  # of scores and passes; networks are float32
+    method: str  # a key of METHODS
+    network: str  # a key of NETWORKS, or "mlp-WIDTH": an MLP of three square layers
+    dtype: str = "float64"  # of scores and passes; the networks are float32
     steps: int = 100
     compression: float = 100
-    batches: int = 4  # of 64 images, for scores that read data
+    batches: int = 4  # of 64 images each, for scores that read data
     device: str = "cpu"
-    busy: bool = False  # one thread, and its processor time: the machine has other work, too
-    masks: str | None = None  # where to save the masks
+    busy: bool = False  # for a machine with other work: time one thread, by its processor time
+    masks: str | None = None  # the file for the masks
 
 
-def network(job: Job) -> tuple[nn.Module, tuple[int, ...], int]:
-    """The job's network with the weights of seed 0; shape of an input, classes."""
+Network = tuple[nn.Module, tuple[int, ...], int]  # model, shape of an input, classes
+
+
+def network(job: Job) -> Network:
+    """Build the job's network, with the weights of seed 0."""
     torch.manual_seed(0)
     if job.network.startswith("mlp-"):
         width = int(job.network.removeprefix("mlp-"))
@@ -54,14 +57,14 @@ def network(job: Job) -> tuple[nn.Module, tuple[int, ...], int]:
 
 
 def literal(job: Job, model: nn.Module, shape: tuple[int, ...], classes: int) -> dict:
-    """(a) A straightforward Algorithm 1."""
+    """(a) Prune by a straightforward Algorithm 1."""
     dtype = getattr(torch, job.dtype)
     masks = literal_synflow(model, shape, job.compression, job.steps, dtype)
     return {"masks": masks}
 
 
 def ours(job: Job, model: nn.Module, shape: tuple[int, ...], classes: int) -> dict:
-    """(b) `prune`."""
+    """(b) Prune by `prune`."""
     dtype = getattr(torch, job.dtype)
     probe = Probe(shape)
     masks = prune(model, "synflow", probe, job.compression, steps=job.steps, score_dtype=dtype)
@@ -69,7 +72,7 @@ def ours(job: Job, model: nn.Module, shape: tuple[int, ...], classes: int) -> di
 
 
 def certified(job: Job, model: nn.Module, shape: tuple[int, ...], classes: int) -> dict:
-    """(b) `prune` in as many steps as Theorem 4 asks for."""
+    """Prune by `prune` with the schedule `certified` (Theorem 4); report the number of steps."""
     taken = []
     masks = prune(
         model,
@@ -84,7 +87,7 @@ def certified(job: Job, model: nn.Module, shape: tuple[int, ...], classes: int) 
 
 
 def passes(job: Job, model: nn.Module, shape: tuple[int, ...], classes: int) -> dict:
-    """(c) As many plain forward and backward passes as there are steps."""
+    """(c) Compute one plain forward and backward pass for each step."""
     model = model.to(getattr(torch, job.dtype)).eval()
     ones = torch.ones(1, *shape, dtype=getattr(torch, job.dtype), device=job.device)
     for _ in range(job.steps):
@@ -94,7 +97,7 @@ def passes(job: Job, model: nn.Module, shape: tuple[int, ...], classes: int) -> 
 
 
 def _batches(job: Job, shape: tuple[int, ...], classes: int) -> list:
-    """Random images and labels."""
+    """Draw batches of random images and labels."""
     generator = torch.Generator().manual_seed(0)
     return [
         (
@@ -106,26 +109,26 @@ def _batches(job: Job, shape: tuple[int, ...], classes: int) -> list:
 
 
 def by_data(job: Job, model: nn.Module, shape: tuple[int, ...], classes: int) -> dict:
-    """`prune` by SNIP or GraSP, once."""
+    """Prune by SNIP or GraSP, in one step."""
     probe = Probe(shape, _batches(job, shape, classes))
     dtype = getattr(torch, job.dtype)
-    return {"masks": prune(model, job.contender, probe, job.compression, score_dtype=dtype)}
+    return {"masks": prune(model, job.method, probe, job.compression, score_dtype=dtype)}
 
 
 def backward(job: Job, model: nn.Module, shape: tuple[int, ...], classes: int) -> dict:
-    """One plain backward pass for each batch; "double": one through the gradient's norm."""
+    """Compute a plain backward pass for each batch; "double": then one of the gradient's norm."""
     model = model.to(getattr(torch, job.dtype)).eval()
     weights = [p for p in model.parameters() if p.dim() > 1]
     for inputs, labels in _batches(job, shape, classes):
         loss = F.cross_entropy(model(inputs.to(weights[0].dtype)), labels)
-        if job.contender == "double":
+        if job.method == "double":
             gradients = torch.autograd.grad(loss, weights, create_graph=True)
             loss = sum(g.square().sum() for g in gradients) / 2
         torch.autograd.grad(loss, weights)
     return {}
 
 
-CONTENDERS: dict[str, Callable[..., dict]] = {
+METHODS: dict[str, Callable[..., dict]] = {
     "literal": literal,
     "ours": ours,
     "certified": certified,
@@ -138,36 +141,36 @@ CONTENDERS: dict[str, Callable[..., dict]] = {
 
 
 def _clock(job: Job) -> float:
-    """The time, once the device has done what it was given."""
+    """Read the clock, after the device has finished its work."""
     if job.device.startswith("cuda"):
         torch.cuda.synchronize()
     return time.process_time() if job.busy else time.perf_counter()
 
 
 def _peak_mib(device: str) -> float:
-    """The most memory that was in use: by the process, or allocated on the GPU."""
+    """Read the peak memory: of the process, or allocated on the GPU."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # kB on Linux
 
 
 def measured(job: Job) -> dict:
-    """Do the job: a little of it on a small network to warm up, then for real."""
+    """Run the job, after a short warm-up on a small network."""
     if job.busy:
         torch.set_num_threads(1)
-    contender = CONTENDERS[job.contender]
-    warm = job._replace(network="mlp", steps=2, compression=2, batches=1)
-    contender(warm, *network(warm))
-    subject = network(job)
+    method = METHODS[job.method]
+    warm_up = job._replace(network="mlp", steps=2, compression=2, batches=1)
+    method(warm_up, *network(warm_up))
+    built = network(job)
     idle = _peak_mib(job.device)
     start = _clock(job)
-    said = contender(job, *subject)
+    reported = method(job, *built)
     seconds = _clock(job) - start
     peak = _peak_mib(job.device)
-    masks = said.pop("masks", None)
+    masks = reported.pop("masks", None)
     if job.masks:
         save_masks(masks, job.masks)
-    return {"seconds": seconds, "idle_mib": idle, "peak_mib": peak} | said
+    return {"seconds": seconds, "idle_mib": idle, "peak_mib": peak} | reported
 
 
 if __name__ == "__main__":
