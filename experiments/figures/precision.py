@@ -14,13 +14,13 @@ from torch.overrides import TorchFunctionMode
 
 from experiments.config import RunConfig
 from experiments.figures import cells, collect, style
-from experiments.figures.plain_synflow import synflow  # the plain definition
 from experiments.runs.build import initial_model, probe_shape
 from experiments.runs.progress import Progress
 from prune import Probe
 from prune.fast.flow import synaptic_flow
 from prune.masks import Masks, Scores, dense_masks, keep_top, size
 from prune.schedules import exponential
+from prune.scores import synflow  # the plain definition
 
 NETWORKS = (("mlp", "digits"), ("vgg11", "cifar10"), ("vgg16", "cifar100"), ("resnet18", "cifar10"))
 COMPRESSION, STEPS = 100, 100
