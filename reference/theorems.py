@@ -3,7 +3,8 @@
 proofs_tests/test_theorems.py asserts the laws; test_necessity.py drops their hypotheses.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations, pairwise, product
 
@@ -18,6 +19,7 @@ from reference.sides import Axiom, Compression, Conservation, Step
 
 Neurons = tuple[NDArray, ...]  # bool, one array per layer of neurons: inputs first, outputs last
 Pair = tuple[NDArray, NDArray]
+TINY = Fraction(1, 10**18)  # a step so short that no unit changes side
 
 
 def theorem_1(mlp: Mlp, x: NDArray, dR_dy: NDArray) -> list[Pair]:
@@ -71,12 +73,28 @@ def theorem_2(mlp: Mlp, x: NDArray, dR_dy: NDArray, C: Masks) -> Conservation:
     return Conservation(over_C, (dR_dx * x).sum(), (dR_dy * trace.output).sum())
 
 
+def slopes(f: Callable[[NDArray], Real], theta: NDArray) -> NDArray:
+    """Return df/dtheta (N,) from values of f; exact where f is linear in each single entry."""
+    steps = TINY * np.eye(theta.size, dtype=object)
+    return np.array([(f(theta + h) - f(theta - h)) / (2 * TINY) for h in steps], dtype=object)
+
+
 def equation_4(mlp: Mlp, x: NDArray, dL_dy: NDArray) -> tuple[Scores, Scores]:
-    """Return d/dt theta^2 / 2 along dtheta/dt = -dL/dtheta, and -dL/dtheta * theta (Eq. 4)."""
-    dL_dW = backward(mlp, forward(mlp, x), dL_dy).dR_dW
-    pairs = zip(mlp.weights, dL_dW, strict=True)
-    rates = tuple(((W - g) ** 2 - (W + g) ** 2) / 4 for W, g in pairs)
-    return rates, tuple(-S for S in synaptic_saliency(mlp, x, dL_dy))
+    """Return d/dt theta^2 / 2 under gradient flow, and -dL/dtheta * theta (Eq. 4).
+
+    The left side uses values of the loss L = <dL/dy, y> only, no back-propagation: the slopes
+    of L give theta(t - dt) and theta(t + dt), and these give the rate. It is exact for integers
+    and fractions if no preactivation of a hidden neuron is 0.
+    """
+
+    def loss(row: NDArray) -> Real:
+        net = replace(mlp, weights=unflat(row, mlp.weights))
+        return (dL_dy * forward(net, x).output).sum()
+
+    theta = flat(mlp.weights).astype(object)
+    step = -TINY * slopes(loss, theta)  # dtheta = -dL/dtheta dt
+    rates = ((theta + step) ** 2 - (theta - step) ** 2) / (4 * TINY)
+    return unflat(rates, mlp.weights), tuple(-S for S in synaptic_saliency(mlp, x, dL_dy))
 
 
 def axiom(mlp: Mlp, masks: Masks) -> Axiom:
