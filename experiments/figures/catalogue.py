@@ -6,12 +6,14 @@ from pathlib import Path
 from experiments.config import RunConfig, resolve
 from experiments.figures import (
     accuracy,
+    first_pictures,
     iterative_magnitude,
     layer_conservation,
     layer_density,
     neuron_conservation,
     precision,
     schedules,
+    small_network,
     style,
     variants,
     worked_example,
@@ -33,7 +35,7 @@ AT_INITIALISATION = {
 }
 NETWORK = ("model", "dataset", "width", "init", "seed", "device", "compute")
 OPTIONS = {
-    "0": (),
+    "0": ("weights",),
     **dict.fromkeys(FROM_RUNS, ("model", "dataset", "width", "best")),
     **dict.fromkeys(AT_INITIALISATION, (*NETWORK, "data_dir")),
     "7": (*NETWORK, "full"),
@@ -65,13 +67,25 @@ def figure(number: str, results: str, given: Mapping[str, object]) -> Callable[[
         raise ValueError(f"{names} means nothing to figure {number}")
     folder = Path(results).absolute() / "figures"
     if number == "0":
-        return lambda progress: (worked_example.draw(folder), [])
+        return _worked_example(folder, chosen.get("weights"))
     make = _maker(number, results, chosen)
     name = f"figure{number}" if number.isdigit() else number
 
     def draw(progress: Progress) -> Drawn:
         drawing = make(progress)
         return style.write(drawing, folder, name), drawing.notes
+
+    return draw
+
+
+def _worked_example(folder: Path, weights: str | None) -> Callable[[Progress], Drawn]:
+    if weights is not None:
+        network = small_network.parse(weights)
+        return lambda progress: (worked_example.draw(folder, network), [])
+
+    def draw(progress: Progress) -> Drawn:
+        first_pictures.draw(folder)
+        return worked_example.draw(folder), []
 
     return draw
 
