@@ -185,13 +185,15 @@ def diagnose(**given) -> None:
 @click.option("--compute", is_flag=True, default=None, help="First compute what is missing.")
 @click.option("--full", is_flag=True, default=None, help="Figure 7: the whole published grid.")
 @click.option("--best", is_flag=True, default=None, help="Best epochs, as the paper plots it.")
+@click.option("--weights", help='Figure 0: another network, such as "2,-5;5,1;-1,3|-1,1,1;1,1,-2".')
 @options("model", "dataset", "width", "init", "seed", "device", *PLACES)
 def figure(number: str, results: str, **given) -> None:
     """Draw figure N of the paper (or a word: ours) from saved results, with the CSV behind it.
 
-    0 is the worked example of reference/README.md. 1, 5, 6 and variants (ablated, or with float32
-    scores) show the runs of sweeps; 2, 3, 4, 7 and precision networks at initialisation, which
-    --compute computes cell by cell.
+    0 is the worked example of reference/README.md, or any small network: its --weights with "|"
+    between layers, ";" between neurons, "," between the weights of a neuron. 1, 5, 6 and variants
+    (ablated, or with float32 scores) show the runs of sweeps; 2, 3, 4, 7 and precision networks at
+    initialisation, which --compute computes cell by cell.
     """
     from experiments.figures import catalogue
 

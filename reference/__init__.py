@@ -1,1 +1,1 @@
-"""The SynFlow paper in plain NumPy. README.md first, then mlp, saliency, pruning, theorems."""
+"""The SynFlow paper in plain NumPy. Read README.md first, then mlp, saliency, pruning, theorems."""

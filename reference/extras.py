@@ -1,7 +1,8 @@
-"""What agreement with torch and the counterexamples need, and SynFlow does not."""
+"""GraSP and a unit that breaks Theorem 1. SynFlow needs neither; the tests do."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,25 +13,27 @@ from reference.saliency import Batch, LossGradient, Scores, cross_entropy_gradie
 
 @dataclass(frozen=True)
 class Square:
-    """phi(z) = z^2, which is phi'(z) z / 2: not homogeneous, so Theorem 1 does not hold."""
+    """phi(z) = z^2 = phi'(z) z / 2: not homogeneous, so Theorem 1 does not hold."""
 
     def __call__(self, z: NDArray) -> NDArray:
+        """Return phi(z), shaped like z."""
         return z * z
 
     def derivative(self, z: NDArray) -> NDArray:
+        """Return phi'(z), shaped like z."""
         return 2 * z
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss of a batch by what back-propagation needs of it."""
+    """The first two derivatives of a loss in the outputs of a batch."""
 
     gradient: LossGradient  # (y, targets) -> dL/dy
     curvature: Callable[[NDArray, NDArray], NDArray]  # (y, u) -> d2L/dy2 u; like y, (batch, n_out)
 
 
 def cross_entropy_curvature(y: NDArray, u: NDArray) -> NDArray:
-    """(diag(p) - p p^T) u / batch with p = softmax(y), row by row."""
+    """Return (diag(p) - p p^T) u / batch with p = softmax(y), row by row."""
     p = np.exp(y - y.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)  # (batch, classes)
     return p * (u - (p * u).sum(axis=1, keepdims=True)) / len(y)
@@ -41,21 +44,22 @@ squared_error = Loss(lambda y, t: y - t, lambda y, u: u)  # L = sum (y - t)^2 / 
 
 
 def tangent_inputs(mlp: Mlp, trace: Trace, V: Scores) -> tuple[tuple[NDArray, ...], NDArray]:
-    """Derivatives along V in weight space of `trace.inputs` and `trace.output`.
+    """Return the derivatives of `trace.inputs` and `trace.output` along V in weight space.
 
-    z = W a + b has the derivative V a + W a'; piecewise linear units pass it on times phi'(z).
+    z = W a + b has the derivative V a + W a'. A piecewise linear unit multiplies it by phi'(z).
     """
-    tangents, dz = [np.zeros_like(trace.inputs[0])], None
-    for W, v, a, z in zip(mlp.weights, V, trace.inputs, trace.preactivations):
+    tangents, dz = [np.zeros_like(trace.inputs[0])], np.zeros_like(trace.output)
+    layers = zip(mlp.weights, V, trace.inputs, trace.preactivations, strict=True)
+    for W, v, a, z in layers:
         dz = a @ v.T + tangents[-1] @ W.T  # (batch, n_out)
         tangents.append(mlp.phi.derivative(z) * dz)
     return tuple(tangents[:-1]), dz
 
 
 def hessian_product(mlp: Mlp, batch: Batch, V: Scores, loss: Loss) -> Scores:
-    """H V, H the Hessian of the loss in the weights: the derivative of `backward` along V.
+    """Return H V, where H is the Hessian of the loss in the weights.
 
-    Exact wherever no preactivation is 0, for units that are linear on either side (phi'' = 0).
+    It is the derivative of `backward` along V. It is exact if phi'' = 0 and no preactivation is 0.
     """
     x, targets = batch
     trace = forward(mlp, x)
@@ -72,7 +76,7 @@ def hessian_product(mlp: Mlp, batch: Batch, V: Scores, loss: Loss) -> Scores:
 
 
 def hessian_gradient(mlp: Mlp, batch: Batch, loss: Loss = cross_entropy) -> Scores:
-    """H g with g = dL/dtheta, over the weights; biases are not pruned and take no part."""
+    """Return H g with g = dL/dtheta, over the weights only; biases are not pruned."""
     x, targets = batch
     trace = forward(mlp, x)
     g = backward(mlp, trace, loss.gradient(trace.output, targets)).dR_dW
@@ -80,9 +84,10 @@ def hessian_gradient(mlp: Mlp, batch: Batch, loss: Loss = cross_entropy) -> Scor
 
 
 def grasp(mlp: Mlp, batches: Sequence[Batch], loss: Loss = cross_entropy) -> Scores:
-    """theta * sum over batches of H_b g_b; the highest are kept (App. 12.1).
+    """Return theta * sum over batches of H_b g_b; the highest are kept (App. 12.1).
 
-    The paper writes -(H g) * theta (Sec. 4), the score whose highest GraSP removes.
+    The paper writes -(H g) * theta (Sec. 4). GraSP removes the highest of those scores.
     """
-    Hg = zip(*(hessian_gradient(mlp, batch, loss) for batch in batches))
-    return tuple(W * sum(layer) for W, layer in zip(mlp.weights, Hg))
+    products = zip(*(hessian_gradient(mlp, batch, loss) for batch in batches), strict=True)
+    Hg = (reduce(np.add, layer) for layer in products)
+    return tuple(W * total for W, total in zip(mlp.weights, Hg, strict=True))

@@ -1,32 +1,36 @@
 """A multi-layer perceptron, forward and backward (Sec. 4).
 
-Arrays keep the dtype they come with. Integers and `fractions.Fraction` (dtype object) therefore
-give exact results, and that is how the theorems are tested; float64 is for use.
+Arrays keep their dtype. Integers and `fractions.Fraction` (dtype object) therefore give exact
+results; the theorems are tested with them. float64 is for use.
 """
 
 from dataclasses import dataclass
-from itertools import zip_longest
-from numbers import Number
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
+
+Real = int | float | Fraction
 
 
 @dataclass(frozen=True)
 class LeakyRelu:
     """phi(z) = z where z > 0, else slope * z.
 
-    Homogeneous as Theorem 1 asks: phi(z) = phi'(z) z, whatever the slope. At z = 0, where the
-    derivative is a matter of taste, it is `slope`, as in torch.
+    It is homogeneous for every slope, phi(z) = phi'(z) z, which Theorem 1 needs. At z = 0 the
+    derivative is a convention; here it is `slope`, as in torch.
     """
 
-    slope: Number = 0
+    slope: Real = 0
 
     def __call__(self, z: NDArray) -> NDArray:
+        """Return phi(z), shaped like z."""
         return np.where(z > 0, z, self.slope * z)
 
     def derivative(self, z: NDArray) -> NDArray:
-        return np.where(z > 0, np.ones_like(z), self.slope)
+        """Return phi'(z), shaped like z."""
+        ones = np.ones_like(z)
+        return np.where(z > 0, ones, self.slope * ones)
 
 
 relu = LeakyRelu(0)
@@ -40,7 +44,7 @@ class Mlp:
     Attributes:
         weights: W[1], ..., W[L], each (n_out, n_in) as in torch.nn.Linear.
         phi: The unit of every hidden neuron.
-        biases: One (n_out,) per layer, or none at all, which is what the theorems assume.
+        biases: One (n_out,) per layer, or () for none, as the theorems assume.
     """
 
     weights: tuple[NDArray, ...]
@@ -50,19 +54,20 @@ class Mlp:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a forward pass leaves behind, layer by layer; rows are examples."""
+    """The intermediate results of a forward pass, layer by layer; rows are examples."""
 
     inputs: tuple[NDArray, ...]  # phi(z) of the layer below, or x: (batch, n_in)
     preactivations: tuple[NDArray, ...]  # z: (batch, n_out)
 
     @property
     def output(self) -> NDArray:
+        """The output f(x), (batch, n_out of the last layer)."""
         return self.preactivations[-1]
 
 
 @dataclass(frozen=True)
 class Gradients:
-    """Derivatives of a scalar R, layer by layer."""
+    """The derivatives of a scalar R, layer by layer."""
 
     dR_dW: tuple[NDArray, ...]  # (n_out, n_in), summed over the batch
     dR_dz: tuple[NDArray, ...]  # (batch, n_out)
@@ -70,13 +75,15 @@ class Gradients:
 
     @property
     def dR_db(self) -> tuple[NDArray, ...]:
-        return tuple(delta.sum(axis=0) for delta in self.dR_dz)  # (n_out,)
+        """The gradient in the biases, one (n_out,) per layer, summed over the batch."""
+        return tuple(delta.sum(axis=0) for delta in self.dR_dz)
 
 
 def forward(mlp: Mlp, x: NDArray) -> Trace:
     """Run the network on x (batch, n_in): z = W phi(z below) + b, layer after layer."""
     inputs, preactivations = [], []
-    for W, b in zip_longest(mlp.weights, mlp.biases, fillvalue=0):
+    biases = mlp.biases or (0,) * len(mlp.weights)
+    for W, b in zip(mlp.weights, biases, strict=True):
         inputs.append(x)
         preactivations.append(x @ W.T + b)  # (batch, n_out)
         x = mlp.phi(preactivations[-1])
@@ -84,13 +91,18 @@ def forward(mlp: Mlp, x: NDArray) -> Trace:
 
 
 def backward(mlp: Mlp, trace: Trace, dR_dy: NDArray) -> Gradients:
-    """Carry dR/dy (batch, n_out of the last layer) back through every layer.
+    """Propagate dR/dy back through every layer.
 
-    dR/dW = dR/dz^T phi(z below) and dR/dphi(z below) = dR/dz W, the two chain rules behind
-    Theorem 1. Any differentiable R is covered: it enters by dR/dy only.
+    dR/dW = dR/dz^T phi(z below) and dR/dphi(z below) = dR/dz W: Theorem 1 rests on these two
+    chain rules. R enters by dR/dy only, so it may be any differentiable function of the output.
+
+    Args:
+        mlp: The network that made the trace.
+        trace: The forward pass at which the derivatives are taken.
+        dR_dy: The gradient of R in the output (batch, n_out of the last layer).
     """
     dR_dW, dR_dz = [], []
-    delta = dR_dy  # dR/dz of the layer at hand: (batch, n_out)
+    delta = dR_dy  # dR/dz of the current layer: (batch, n_out)
     for layer in reversed(range(len(mlp.weights))):
         dR_dW.append(delta.T @ trace.inputs[layer])  # (n_out, n_in)
         dR_dz.append(delta)

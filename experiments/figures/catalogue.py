@@ -7,12 +7,14 @@ from typing import Protocol
 from experiments.config import RunConfig
 from experiments.figures import (
     accuracy,
+    first_pictures,
     iterative_magnitude,
     layer_conservation,
     layer_density,
     neuron_conservation,
     precision,
     prune_cut_ratio,
+    small_network,
     style,
     variants,
     worked_example,
@@ -48,7 +50,7 @@ AT_INITIALISATION: dict[str, NetworkFigure] = {
 RUN_FILTERS = ("model", "dataset", "width", "best")
 NETWORK_OPTIONS = ("model", "dataset", "width", "init", "seed", "device", "compute")
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "0": (),
+    "0": ("weights",),
     "1": RUN_FILTERS,
     "5": RUN_FILTERS,
     "6": RUN_FILTERS,
@@ -85,13 +87,25 @@ def figure(number: str, results: str, given: Mapping[str, object]) -> Callable[[
         raise ValueError(f"{names} means nothing to figure {number}")
     folder = Path(results).absolute() / "figures"
     if number == "0":
-        return lambda progress: (worked_example.draw(folder), [])
+        return _worked_example(folder, chosen.get("weights"))
     make = _drawing(number, results, chosen)
     name = f"figure{number}" if number.isdigit() else number
 
     def draw(progress: Progress) -> Drawn:
         drawing = make(progress)
         return style.write(drawing, folder, name), drawing.notes
+
+    return draw
+
+
+def _worked_example(folder: Path, weights: str | None) -> Callable[[Progress], Drawn]:
+    if weights is not None:
+        network = small_network.parse(weights)
+        return lambda progress: (worked_example.draw(folder, network), [])
+
+    def draw(progress: Progress) -> Drawn:
+        first_pictures.draw(folder)
+        return worked_example.draw(folder), []
 
     return draw
 

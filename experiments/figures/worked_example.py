@@ -1,161 +1,169 @@
 """Figure 0: the network of reference/README.md. Its flow (Eq. 5), scores (Eq. 6), and pruning.
 
-Above: the weights, and what Theorem 1 and Theorem 2 say of the scores: in = out at each neuron, one
-total over each cut. Below: one shot against Algorithm 1.
+Above: the weights, and Theorem 1 and Theorem 2 for the scores: in = out at each neuron, one total
+over each cut. Below: one shot against Algorithm 1. Any other small network is drawn the same way.
 """
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from experiments.figures.canvas import SYNFLOW, canvas, save
+from experiments.figures.small_network import BLUE, DARK, DASHES, PALE, Sketch, Style, tallest
 from experiments.runs.files import write_rows
 from reference.mlp import Mlp
 from reference.pruning import Masks, all_kept, exponential, kept, masked, prune_steps
 from reference.saliency import magnitude, synflow_objective, synflow_scores
-from reference.theorems import theorem_4
+from reference.theorems import Step, theorem_4
 
 NETWORK = Mlp((np.array([[2, -5], [5, 1], [-1, 3]]), np.array([[-1, 1, 1], [1, 1, -2]])))
 COMPRESSION = 4
 COLUMNS = ("panel", "layer", "from", "to", "weight", "score")
-DARK, PALE, BLUE = "#333333", "#d9d9d9", "#0072b2"
-HEIGHTS = {2: (1.5, 0.5), 3: (2, 1, 0)}  # of the neurons of a layer, top to bottom
-NEAR = 0.3  # how far from the hidden neuron a weight's number stands
-WIDTH = 0.55  # of a line, per unit of score
-BEHIND = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
+WEIGHT, SCORE = (0.9, 4.5), (0.55, 5.5)  # width of a line in points: per unit, and at most
+SPELLED = ("One weight", "Two weights", "Three weights", "Four weights", "Five weights",
+           "Six weights", "Seven weights", "Eight weights", "Nine weights", "Ten weights",
+           "Eleven weights", "Twelve weights")  # fmt: skip
 
 
 class Panel(NamedTuple):
-    """One drawing of the network: what is left of it, and what the last step took."""
+    """One drawing of the network: the weights that are left, and the step that left them."""
 
     name: str
     masks: Masks
-    step: tuple[int, int] = (0, 0)  # prune size and cut size (Theorem 4)
+    step: Step
 
 
-DENSE = Panel("dense", all_kept(NETWORK))
+def draw(folder: Path, network: Mlp = NETWORK) -> Path:
+    """Write figure0.png and figure0.csv into the folder, which is made if it is missing.
 
+    Args:
+        folder: The folder of pictures.
+        network: At most as large as `small_network.parse` allows.
 
-def draw(folder: Path) -> Path:
-    """Write figure0.png and figure0.csv into the folder; returns the picture's path.
+    Returns:
+        The path of the picture.
 
     Raises:
         ValueError: If matplotlib is not installed.
     """
-    figure = canvas(10, 7.6)
+    L = max(2, len(network.weights))
+    figure = canvas(10 * (L + 0.6) / 2.6, 7.6 * (tallest(network) + 0.45) / 3.45)
     folder.mkdir(parents=True, exist_ok=True)
-    panels = list(pruned_panels())
-    write_rows(folder / "figure0.csv", COLUMNS, [r for p in (DENSE, *panels) for r in rows(p)])
+    write_rows(folder / "figure0.csv", COLUMNS, table(network))
     above = figure.add_gridspec(1, 2, left=0.01, right=0.99, top=0.95, bottom=0.42, wspace=0.02)
     below = figure.add_gridspec(1, 3, left=0.01, right=0.99, top=0.35, bottom=0.01, wspace=0.02)
-    _draw_weights(_axes(figure, above[0], "Twelve weights"))
-    _draw_flow(_axes(figure, above[1], "Their Synaptic Flow"))
-    for place, panel in zip(below, panels):
-        _draw_pruned(_axes(figure, place, f"{panel.name}: keep {kept(panel.masks)}"), panel)
+    N = kept(all_kept(network))
+    title = SPELLED[N - 1] if N <= len(SPELLED) else f"{N} weights"
+    whose = "Its" if N == 1 else "Their"
+    draw_weights(Sketch(figure.add_subplot(above[0]), network, title), network)
+    _draw_flow(Sketch(figure.add_subplot(above[1]), network, f"{whose} Synaptic Flow"), network)
+    for place, panel in zip(below, pruned_panels(network), strict=True):
+        title = f"{panel.name}: keep {kept(panel.masks)}"
+        _draw_pruned(Sketch(figure.add_subplot(place), network, title), network, panel)
     save(figure, folder / "figure0.png")
     return folder / "figure0.png"
 
 
-def pruned_panels() -> Iterator[Panel]:
-    """The network after one shot, and after each of two steps of Algorithm 1."""
-    N = kept(DENSE.masks)
-    at_once = [exponential(N, COMPRESSION, 1, 1)]
-    in_two = [exponential(N, COMPRESSION, k, 2) for k in (1, 2)]
+def pruned_panels(network: Mlp = NETWORK) -> Iterator[Panel]:
+    """Prune in one shot, and in two steps of Algorithm 1.
+
+    The compression is COMPRESSION, or max compression N / L if that is less.
+    """
+    N = kept(all_kept(network))
+    rho = min(COMPRESSION, Fraction(N, len(network.weights)))
+    at_once = [exponential(N, rho, 1, 1)]
+    in_two = [exponential(N, rho, k, 2) for k in (1, 2)]
     names = ("One shot", "Algorithm 1, step 1", "Algorithm 1, step 2")
-    masks = [*prune_steps(NETWORK, at_once), *prune_steps(NETWORK, in_two)]
-    sizes = [*theorem_4(NETWORK, at_once), *theorem_4(NETWORK, in_two)]
-    for name, mask, (prune_size, cut_size, _) in zip(names, masks, sizes):
-        yield Panel(name, mask, (int(prune_size), int(cut_size)))
+    masks = [*prune_steps(network, at_once), *prune_steps(network, in_two)]
+    steps = [*theorem_4(network, at_once), *theorem_4(network, in_two)]
+    yield from map(Panel, names, masks, steps)
 
 
-def rows(panel: Panel) -> Iterator[dict]:
-    """One row for each weight that is left: where it leads, and what it scores now (Eq. 6)."""
-    net = masked(NETWORK, panel.masks)
-    for layer, (W, S, mask) in enumerate(zip(net.weights, synflow_scores(net), panel.masks), 1):
-        for to, source in np.argwhere(mask).tolist():
-            values = (layer, source + 1, to + 1, int(W[to, source]), int(S[to, source]))
-            yield dict(zip(COLUMNS, (panel.name, *values)))
+def table(network: Mlp = NETWORK) -> Iterator[dict]:
+    """Make one row for each weight of each panel: its ends, and its score there (Eq. 6)."""
+    dense = ("dense", all_kept(network))
+    for name, masks in (dense, *(panel[:2] for panel in pruned_panels(network))):
+        net = masked(network, masks)
+        layers = zip(net.weights, synflow_scores(net), masks, strict=True)
+        for layer, (W, S, mask) in enumerate(layers, 1):
+            for to, source in np.argwhere(mask).tolist():
+                values = (name, layer, source + 1, to + 1, W[to, source], S[to, source])
+                yield dict(zip(COLUMNS, values, strict=True))
 
 
-def flows() -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Flow into and out of the neurons of each layer: the paths below and above them (Eq. 6)."""
-    first, second = magnitude(NETWORK)
-    into = [np.ones(2, int), first.sum(axis=1)]
-    out = [second.sum(axis=0), np.ones(2, int)]
-    return [*into, second @ into[1]], [out[0] @ first, *out]
+def flows(network: Mlp = NETWORK) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return flow into and out of each layer's neurons: the paths below and above them (Eq. 6)."""
+    W = magnitude(network)
+    into, out = [np.ones(W[0].shape[1], W[0].dtype)], [np.ones(len(W[-1]), W[-1].dtype)]
+    for layer in W:
+        into.append(layer @ into[-1])
+    for layer in reversed(W):
+        out.append(out[-1] @ layer)
+    return into, out[::-1]
 
 
-def _axes(figure, place, title: str):
-    axes = figure.add_subplot(place, xlim=(-0.3, 2.3), ylim=(-1, 2.45))
-    axes.set_axis_off()
-    axes.set_title(title, fontsize=12, color=DARK, fontweight="bold")
-    return axes
+def draw_weights(sketch: Sketch, network: Mlp) -> None:
+    """Draw all weights, the negative ones dashed."""
+    width = _widths(WEIGHT, magnitude(network))
+
+    def style(weight: object) -> dict:
+        color, dashes = (BLUE, DASHES) if weight < 0 else (DARK, "-")
+        return {"color": color, "linestyle": dashes, "linewidth": width(weight), "zorder": 2}
+
+    sketch.lines(network.weights, all_kept(network), style)
+    sketch.neurons()
+    if any((W < 0).any() for W in network.weights):
+        sketch.below("dashed: negative", 0.72, BLUE)
 
 
-def _edge(axes, row: dict, text: object = None, **line) -> None:
-    """A weight as a line, with a number on it near its hidden neuron, where lines are apart."""
-    W = NETWORK.weights[row["layer"] - 1]
-    x = np.array([row["layer"] - 1, row["layer"]])
-    y = np.array([HEIGHTS[W.shape[1]][row["from"] - 1], HEIGHTS[W.shape[0]][row["to"] - 1]])
-    axes.plot(x, y, **line)
-    if text is not None:
-        t = np.array([NEAR, 1 - NEAR] if row["layer"] == 1 else [1 - NEAR, NEAR])
-        _text(axes, x @ t, y @ t, text, line["color"], bbox=BEHIND)
+def score_style(network: Mlp) -> Style:
+    """Return the look of Synaptic Flow in the network, and in what pruning leaves of it."""
+    width = _widths(SCORE, synflow_scores(network))
+
+    def style(score: object) -> dict:
+        if score == 0:
+            return {"color": DARK, "linestyle": DASHES, "linewidth": 1.5, "zorder": 2}
+        return {"color": SYNFLOW, "linestyle": "-", "linewidth": width(score), "zorder": 2}
+
+    return style
 
 
-def _text(axes, x: float, y: float, text: object, color: str = DARK, size: float = 11, **more):
-    words = str(text).replace("-", "\N{MINUS SIGN}")
-    axes.text(x, y, words, ha="center", va="center", color=color, fontsize=size, zorder=6, **more)
-
-
-def _neurons(axes, color: str = DARK) -> None:
-    for x, (letter, width) in enumerate(zip("xhy", (2, 3, 2))):
-        for i, y in enumerate(HEIGHTS[width], 1):
-            axes.scatter(x, y, s=560, facecolor="white", edgecolor=color, linewidth=1.5, zorder=5)
-            _text(axes, x, y, f"${letter}_{i}$")
-
-
-def _draw_weights(axes) -> None:
-    for row in rows(DENSE):
-        color, dashes = (DARK, "-") if row["weight"] > 0 else (BLUE, (0, (2.5, 1)))
-        width = 0.9 * abs(row["weight"])
-        _edge(axes, row, row["weight"], color=color, linestyle=dashes, linewidth=width, zorder=2)
-    _neurons(axes)
-    _text(axes, 1, -0.72, "dashed: negative", BLUE, 10)
-
-
-def _draw_flow(axes) -> None:
-    """Scores on the weights; flow in times flow out at the neurons; the total of each cut."""
-    for row in rows(DENSE):
-        _edge(axes, row, row["score"], color=SYNFLOW, linewidth=WIDTH * row["score"], zorder=2)
-    _neurons(axes, SYNFLOW)
-    into, out = flows()
-    for x, (below, above) in enumerate(zip(into, out)):
-        heights = HEIGHTS[len(below)]
-        for y, flow_in, flow_out in zip(heights, below, above):
-            beside = y + 0.3 if y == heights[0] else y - 0.3
-            _text(axes, x, beside, f"{flow_in}·{flow_out} = {flow_in * flow_out}", size=9)
-    totals = [int(a @ b) for a, b in zip(into, out)]
-    sums = [int(S.sum()) for S in synflow_scores(NETWORK)]
-    for x, total in zip((0, 0.5, 1, 1.5, 2), (totals[0], sums[0], totals[1], sums[1], totals[2])):
-        _text(axes, x, -0.68, total, SYNFLOW, fontweight="bold")
-    legend = "neurons: flow in · flow out;  last line: the total over every cut, R"
-    _text(axes, 1, -0.92, legend, size=10)
-
-
-def _draw_pruned(axes, panel: Panel) -> None:
-    for row in rows(DENSE):
-        _edge(axes, row, color=PALE, linewidth=0.8, zorder=1)
-    for row in rows(panel):
-        color, dashes = (SYNFLOW, "-") if row["score"] else (DARK, (0, (2.5, 1)))
-        width = WIDTH * row["score"] or 1.5
-        _edge(axes, row, row["score"], color=color, linestyle=dashes, linewidth=width, zorder=2)
-    _neurons(axes)
-    prune_size, cut_size = panel.step
-    R = synflow_objective(masked(NETWORK, panel.masks))
-    sign = "<" if prune_size < cut_size else ">"
-    _text(axes, 1, -0.5, f"removes {prune_size} {sign} R = {cut_size}", size=10)
+def draw_left(sketch: Sketch, network: Mlp, masks: Masks) -> None:
+    """Draw the weights that are left, with their scores, over pale lines for all weights."""
+    pale = {"color": PALE, "linewidth": 0.8, "zorder": 1}
+    sketch.lines(network.weights, all_kept(network), lambda weight: pale, written=False)
+    sketch.lines(synflow_scores(masked(network, masks)), masks, score_style(network))
+    sketch.neurons()
+    R = synflow_objective(masked(network, masks))
     verdict = f"R = {R}: paths are open" if R else "R = 0: no path, collapsed"
-    _text(axes, 1, -0.8, verdict, SYNFLOW if R else DARK, 10, fontweight="bold")
+    sketch.below(verdict, 0.8, SYNFLOW if R else DARK, fontweight="bold")
+
+
+def _widths(limits: tuple[float, float], layers: tuple[np.ndarray, ...]):
+    """Return the width of a line by its number: in proportion, but neither invisible nor huge."""
+    largest = float(max(layer.max() for layer in layers))
+    unit = min(limits[0], limits[1] / largest) if largest else 0
+    return lambda number: max(0.5, unit * abs(float(number)))
+
+
+def _draw_flow(sketch: Sketch, network: Mlp) -> None:
+    """Draw scores on the weights, flow in times flow out at neurons, and the total of each cut."""
+    into, out = flows(network)
+    for layer, neurons in enumerate(zip(into, out, strict=True)):
+        for i, (flow_in, flow_out) in enumerate(zip(*neurons, strict=True)):
+            sketch.beside(layer, i, f"{flow_in}·{flow_out} = {flow_in * flow_out}")
+    scores = synflow_scores(network)
+    sketch.lines(scores, all_kept(network), score_style(network))
+    sketch.neurons(SYNFLOW)
+    sketch.totals([a @ b for a, b in zip(into, out, strict=True)], [S.sum() for S in scores])
+    sketch.below("neurons: flow in · flow out;  last line: the total over every cut, R", 0.92)
+
+
+def _draw_pruned(sketch: Sketch, network: Mlp, panel: Panel) -> None:
+    draw_left(sketch, network, panel.masks)
+    removed, R, _ = panel.step
+    sign = "<" if removed < R else ">" if removed > R else "="
+    sketch.below(f"removes {removed} {sign} R = {R}", 0.5)

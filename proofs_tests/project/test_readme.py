@@ -3,11 +3,14 @@
 import ast
 import inspect
 import re
+from math import ceil
 
 import pytest
+from torch import nn
 
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.pages import corrected, examples, failures
+from prune import connected
 from reference.pruning import synflow_prune
 
 FOLDERS = (
@@ -93,6 +96,21 @@ def test_the_worked_example_is_run_at_all():
     text = (ROOT / "reference/README.md").read_text()
     assert len(examples(text, "page").examples) > 60
     assert failures(examples(text.replace("\n38\n", "\n39\n"), "page"))
+
+
+def test_the_torch_code_of_the_worked_example_runs():
+    """Its one block without `>>>` prunes the reader's own network: 1 % is left, and a path."""
+    text = (ROOT / "reference/README.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    (block,) = (block for block in blocks if ">>>" not in block)
+    layers = nn.Conv2d(3, 8, 3, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10)
+    model = nn.Sequential(*layers)
+    variables = {"model": model}
+    exec(block, variables)
+    masks = variables["masks"]
+    assert sum(int(mask.sum()) for mask in masks.values()) == ceil((8 * 27 + 5120) / 100)
+    assert connected(model, masks, (3, 32, 32))
+    assert all((model.get_parameter(name)[~mask] == 0).all() for name, mask in masks.items())
 
 
 def test_a_page_is_corrected_where_it_is_wrong_and_nowhere_else():

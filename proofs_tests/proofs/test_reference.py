@@ -167,12 +167,6 @@ def test_scores_of_the_loss(case):
     assert same([g * W for g, W in zip(loss_gradient(mlp, batches, dL_dy), mlp.weights)], total)
 
 
-@given(networks())
-def test_magnitude(mlp):
-    """|theta| (App. 12.1)."""
-    assert same(magnitude(mlp), [W * np.sign(W) for W in mlp.weights])
-
-
 @given(networks(max_size=12))
 def test_equation_6_counts_paths(mlp):
     """A score is the strength of all paths through the weight, path by path (Eq. 6)."""
