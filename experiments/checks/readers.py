@@ -94,7 +94,7 @@ def _imagenet(folder: Path, device: torch.device) -> None:
     """Images of any size; the number of workers changes nothing in what is drawn."""
     noise = np.random.default_rng(0).integers(0, 256, (3, 200, 280, 3), np.uint8)
     written = {"n01": COLOURS[0], "n02": (90,), "n03": COLOURS[1]}
-    for (wnid, colour), pixels in zip(written.items(), noise):
+    for (wnid, colour), pixels in zip(written.items(), noise, strict=True):
         for split, content in (
             ("val", _jpeg(colour, (300, 260))),
             ("train", _jpeg_bytes(Image.fromarray(pixels))),

@@ -50,7 +50,7 @@ def nothing(config: RunConfig, number: int | str) -> FileNotFoundError:
 
 
 def comparable(config: RunConfig) -> bool:
-    """Whether this is the network of the paper's Figs 2, 3, 4 and 7."""
+    """Test for the network of the paper's Figs 2, 3, 4 and 7."""
     network = (config.model, config.dataset, config.init, config.width)
     return network == ("vgg19-plain", "imagenet", "published", 1)
 
