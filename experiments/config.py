@@ -8,25 +8,50 @@ from pathlib import Path
 
 import torch
 
+from prune.pruning import default_steps
 from prune.scores import READS_DATA
+from train.data import Dataset, known
 from train.recipes import RECIPES, Recipe
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
-TRAINING = ("batch_size", "lr", "lr_drops", "drop_factor", "weight_decay")
+HYPERPARAMETERS = ("batch_size", "lr", "lr_drops", "drop_factor", "weight_decay")
 ABLATIONS = ("shuffle", "reinit", "invert")
-PRUNING = ("steps", "schedule", "scope", "ablate", "cycles", "rewind")  # idle where all is kept
-ELSEWHERE = ("data_dir", "results", "workers")  # where and how, without a trace in the result
+PRUNING_DETAILS = (  # fields without a meaning where all weights are kept
+    "steps",
+    "schedule",
+    "scope",
+    "ablate",
+    "cycles",
+    "rewind",
+)
+ELSEWHERE = ("data_dir", "results", "workers")  # fields that do not change the result
+
+# Result files of older versions lack the fields that came later. This is the value that those
+# runs had, by what the code of that time did; it need not be the default of today.
+BEFORE: dict[str, object] = {
+    "ablate": None,
+    "record_weights": False,
+    "precision": "float32",
+    "compile": False,
+    "cycles": 0,
+    "rewind": True,
+    "train_images": None,
+}
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One experiment: config -> data -> model -> scores -> masks -> training -> result."""
+    """One experiment: config -> data -> model -> scores -> masks -> training -> result.
+
+    `RunConfig()` is not the default run: its `steps`, `epochs` and hyperparameters only stand for
+    values that `resolve` fills in. The default run is `experiments.resolve.resolve({})`.
+    """
 
     model: str = "mlp"
     dataset: str = "digits"
     pruner: str = "synflow"
     compression: float = 10.0
-    steps: int | None = None  # None: certified decides
+    steps: int | None = None  # None: as many as certified needs
     schedule: str = "exponential"
     scope: str = "global"
     ablate: str | None = None  # or a name in ABLATIONS
@@ -47,35 +72,41 @@ class RunConfig:
     compile: bool = False
     cycles: int = 0  # of iterative magnitude pruning; 0 prunes at initialisation
     rewind: bool = True
-    train_images: int | None = None  # a fixed subset of the training set, of this size
+    train_images: int | None = None  # size of a fixed subset of the training set; None: all
     workers: int | None = None
     data_dir: str = "data"
     results: str = "results"
 
     @property
+    def data(self) -> Dataset:
+        """The sizes, shape and classes of the data set."""
+        return known(self.dataset)
+
+    @property
     def training(self) -> Recipe:
-        """The recipe, with the hyperparameters of this run."""
-        chosen = {name: getattr(self, name) for name in ("epochs", *TRAINING)}
+        """The recipe with the hyperparameters of this run."""
+        chosen = {name: getattr(self, name) for name in ("epochs", *HYPERPARAMETERS)}
         return replace(RECIPES[self.recipe](self.model, self.dataset), **chosen)
 
     @property
     def reads_data(self) -> bool:
-        """Whether the run needs the data set on disk."""
+        """True if the run needs the data set on disk."""
         return self.epochs > 0 or self.pruner in READS_DATA
 
     @property
     def decisive(self) -> dict:
-        """Every value that decides the result; what a run's files keep of its configuration."""
+        """Every field that decides the result: the configuration that result files hold."""
         return {name: value for name, value in asdict(self).items() if name not in ELSEWHERE}
 
     @property
     def directory(self) -> Path:
-        """Where the run is kept: readable, and one for each configuration.
+        """The folder of the run: its name is readable, and each configuration has its own.
 
-        What has its default value has no part in the name, so a new option renames no old run.
+        A field takes part in the name where it differs from its default, or for a field that came
+        later from its value in BEFORE. So a new option renames no old run.
         """
-        default = asdict(RunConfig())
-        chosen = {name: v for name, v in self.decisive.items() if v != default[name]}
+        silent = asdict(RunConfig()) | BEFORE
+        chosen = {name: v for name, v in self.decisive.items() if v != silent[name]}
         chosen["device"] = torch.device(self.device).type  # cuda:1 is as good as cuda:0
         digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
         model = self.model.replace(":", "-").replace("/", "-")
@@ -84,13 +115,24 @@ class RunConfig:
         return Path(self.results).absolute() / name
 
 
+def usual_steps(pruner: str, schedule: str) -> int | None:
+    """The number of pruning steps where none is given; None where certified decides."""
+    if schedule == "certified":
+        return None
+    return default_steps(pruner)
+
+
 def restore(stored: Mapping[str, object]) -> RunConfig:
-    """The configuration that a result file holds.
+    """Read the configuration that a result file holds, also one of an older version.
+
+    A field that came later has its value in BEFORE.
 
     Raises:
-        ValueError: If entries are missing or unknown.
+        ValueError: If a field is unknown, or one is missing that every version wrote.
     """
     names = {field.name for field in fields(RunConfig)} - set(ELSEWHERE)
-    if set(stored) != names:
-        raise ValueError(f"the stored config lacks or adds {', '.join(set(stored) ^ names)}")
-    return RunConfig(**{**stored, "lr_drops": tuple(stored["lr_drops"])})
+    if unknown := set(stored) - names:
+        raise ValueError(f"the stored config has unknown fields: {', '.join(sorted(unknown))}")
+    if missing := names - set(stored) - set(BEFORE):
+        raise ValueError(f"the stored config lacks {', '.join(sorted(missing))}")
+    return RunConfig(**BEFORE | {**stored, "lr_drops": tuple(stored["lr_drops"])})

@@ -1,14 +1,13 @@
 """Turn options into a RunConfig: fill in defaults, check each value alone and with the others."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from math import inf
 
 import torch
 
-from experiments.config import ABLATIONS, DTYPES, TRAINING, RunConfig
+from experiments.config import ABLATIONS, DTYPES, HYPERPARAMETERS, RunConfig, usual_steps
 from prune.masks import prunable, size
-from prune.pruning import default_steps
 from prune.schedules import SCHEDULES, SCOPES, target
 from prune.scores import READS_DATA, SCORES
 from train.data import known
@@ -19,7 +18,10 @@ from train.recipes import RECIPES
 
 
 def resolve(given: Mapping[str, object]) -> RunConfig:
-    """Fill in what was not given (None) and check everything that needs no network or data.
+    """Fill in the fields that are not given, and check all that needs no network and no data.
+
+    `resolve({})` is the default run. Checks that `prune` makes too are made here before anything
+    is built, in the words of the command line.
 
     Args:
         given: Field names of RunConfig -> value, or None for the default.
@@ -38,10 +40,9 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
     one_of("pruner", pruner, SCORES)
     one_of("recipe", given.get("recipe", default.recipe), RECIPES)
     recipe = RECIPES[given.get("recipe", default.recipe)](model, dataset)
-    filled = {name: getattr(recipe, name) for name in ("epochs", *TRAINING)}
-    if given.get("schedule") != "certified":
-        filled["steps"] = default_steps(pruner)
-    device = device_named(given.get("device", "auto"))
+    filled = {name: getattr(recipe, name) for name in ("epochs", *HYPERPARAMETERS)}
+    filled["steps"] = usual_steps(pruner, given.get("schedule", default.schedule))
+    device = device_named(given.get("device", default.device))
     filled["precision"] = best_precision(device)
     config = RunConfig(**filled | given | {"device": device})
     check(config, given)
@@ -49,11 +50,11 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
 
 
 def check(config: RunConfig, given: Mapping[str, object]) -> None:
-    """All that can be told without a network of full size and without data.
+    """Check all that can be checked without building the network in memory and without data.
 
     Args:
-        config: With every value filled in.
-        given: The values that were asked for: one that would do nothing is refused.
+        config: The configuration, with every field filled in.
+        given: The values that were given: one that would do nothing is refused.
 
     Raises:
         ValueError: With one sentence that names the option, what was given and what is allowed.
@@ -103,10 +104,8 @@ def _check_training(config: RunConfig, given: Mapping[str, object]) -> None:
     for name, value in (("lr", config.lr), ("drop-factor", config.drop_factor)):
         if not 0 < value < inf:
             raise ValueError(f"--{name} must be a positive number, not {value:g}")
-    trains = ("recipe", *TRAINING, "record_weights")
-    idle = [f"--{name.replace('_', '-')}" for name in trains if name in given]
-    if config.epochs == 0 and idle:
-        raise ValueError(f"{', '.join(idle)} does nothing with --epochs 0")
+    trains = ("recipe", *HYPERPARAMETERS, "record_weights")
+    _refuse_without_epochs(config, [name for name in trains if name in given])
     drops = config.lr_drops
     if any(not 0 < drop < config.epochs for drop in drops) and "lr_drops" in given:
         raise ValueError(f"--lr-drops must lie between 1 and {config.epochs - 1}, not {drops}")
@@ -116,25 +115,33 @@ def _check_training(config: RunConfig, given: Mapping[str, object]) -> None:
         raise ValueError(f"--drop-factor does nothing: no drop comes in {config.epochs} epochs")
 
 
+def _refuse_without_epochs(config: RunConfig, idle: list[str]) -> None:
+    if config.epochs == 0 and idle:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        verb = "does" if len(idle) == 1 else "do"
+        raise ValueError(f"{options} {verb} nothing with --epochs 0")
+
+
 def _check_train_images(config: RunConfig) -> None:
     if config.train_images is None:
         return
     if not config.reads_data:
         raise ValueError("--train-images does nothing: nothing is trained, no data is read")
-    data = known(config.dataset)
-    least = 10 * data.classes if config.pruner in READS_DATA else 1  # what the score looks at
-    if not least <= config.train_images < data.train_size:
+    least, reads = 1, ""
+    if config.pruner in READS_DATA:
+        least = 10 * config.data.classes
+        reads = f", and {config.pruner} reads {least}"
+    most = config.data.train_size - 1
+    if not least <= config.train_images <= most:
         raise ValueError(
-            f"--train-images must be from {least} to {data.train_size - 1}: {config.dataset} has "
-            f"{data.train_size}, and {config.pruner} looks at {least}; not {config.train_images}"
+            f"--train-images must be from {least} to {most}, not {config.train_images}: "
+            f"{config.dataset} has {config.data.train_size}{reads}"
         )
 
 
 def _check_speed(config: RunConfig, given: Mapping[str, object]) -> None:
     one_of("precision", config.precision, PRECISIONS)
-    if idle := [f"--{name}" for name in ("precision", "compile") if name in given]:
-        if config.epochs == 0:
-            raise ValueError(f"{', '.join(idle)} does nothing with --epochs 0")
+    _refuse_without_epochs(config, [name for name in ("precision", "compile") if name in given])
     if config.workers is not None:
         at_least("workers", config.workers, 0)
         if config.dataset != "imagenet" or not config.reads_data:
@@ -164,7 +171,11 @@ def _check_model(config: RunConfig, given: Mapping[str, object]) -> None:
 
 @cache
 def _prunable_size(model: str, dataset: str, width: float, init: str) -> int:
-    """N; ValueError if there is no such network for these images. Takes no memory."""
+    """N, without building the network in memory.
+
+    Raises:
+        ValueError: If there is no such network for images of this shape.
+    """
     images = known(dataset)
     with torch.device("meta"):
         network = build(model, input_shape(model, images.shape), images.classes, width, init)
@@ -172,7 +183,7 @@ def _prunable_size(model: str, dataset: str, width: float, init: str) -> int:
 
 
 def device_named(name: str) -> str:
-    """What "auto" means here; "cuda" is checked to exist."""
+    """Replace "auto" by this machine's device, and check that a CUDA device exists."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -189,11 +200,13 @@ def device_named(name: str) -> str:
     return name
 
 
-def one_of(option: str, value: object, allowed) -> None:
+def one_of(option: str, value: object, allowed: Collection[str]) -> None:
+    """Refuse a value that is not among the allowed names."""
     if value not in allowed:
         raise ValueError(f"--{option} must be one of {', '.join(allowed)}, not {value}")
 
 
 def at_least(option: str, value: float, least: float) -> None:
+    """Refuse a number below the least one, an infinite one and NaN."""
     if not least <= value < inf:
         raise ValueError(f"--{option} must be at least {least}, not {value:g}")

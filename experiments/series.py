@@ -1,22 +1,62 @@
 """The curve that a run is a point of."""
 
-from collections.abc import Mapping
+from typing import NamedTuple
+
+from experiments.config import RunConfig, usual_steps
 
 
-def series_name(config: Mapping[str, object]) -> str:
-    """The curve that a run (its configuration by name) is a point of.
+class Series(NamedTuple):
+    """The runs of one curve: they prune in the same way, to any compression, from any seed.
 
-    That is its pruner, and what sets it apart from that pruner as the paper uses it. A run of
-    compression 1 is "dense", a point of all curves.
+    A field that is None has the value with which the paper uses the pruner.
     """
-    if config["compression"] == 1:
-        return "dense"
-    if cycles := config.get("cycles"):
-        rewound = "" if config.get("rewind", True) else ", not rewound"
-        return f"imp, {cycles} cycle{'s' * (cycles > 1)}{rewound}"
-    usual = {"schedule": "exponential", "scope": "global", "score_dtype": "float64", "ablate": None}
-    usual["steps"] = 100 if config["pruner"] == "synflow" else 1
-    if config["schedule"] == "certified":
-        usual["steps"] = None
-    parts = [config["pruner"], *(config.get(k) for k, v in usual.items() if config.get(k, v) != v)]
-    return " ".join(f"{part} steps" if isinstance(part, int) else str(part) for part in parts)
+
+    pruner: str  # a name in SCORES; "imp"; "dense" where nothing is pruned
+    schedule: str | None = None
+    scope: str | None = None
+    score_dtype: str | None = None
+    ablate: str | None = None
+    steps: int | None = None
+    cycles: int = 0  # of imp
+    rewound: bool = True  # of imp
+
+    @property
+    def variant(self) -> str:
+        """The difference from the pruner as the paper uses it, in words; empty if there is none."""
+        if self.cycles:
+            plural = "s" if self.cycles > 1 else ""
+            return f"{self.cycles} cycle{plural}{'' if self.rewound else ', not rewound'}"
+        words = [self.schedule, self.scope, self.score_dtype, self.ablate]
+        words.append(None if self.steps is None else f"{self.steps} steps")
+        return " ".join(word for word in words if word is not None)
+
+    @property
+    def label(self) -> str:
+        """The name of the curve in tables, files and figures: "synflow", "snip shuffle"."""
+        if not self.variant:
+            return self.pruner
+        return f"{self.pruner}{', ' if self.cycles else ' '}{self.variant}"
+
+
+DENSE = Series("dense")
+
+
+def series_of(config: RunConfig) -> Series:
+    """Find the curve that a run is a point of; DENSE is the first point of all curves."""
+    if config.compression == 1:
+        return DENSE
+    if config.cycles:
+        return Series("imp", cycles=config.cycles, rewound=config.rewind)
+    return Series(
+        config.pruner,
+        schedule=_unless(config.schedule, "exponential"),
+        scope=_unless(config.scope, "global"),
+        score_dtype=_unless(config.score_dtype, "float64"),
+        ablate=config.ablate,
+        steps=_unless(config.steps, usual_steps(config.pruner, config.schedule)),
+    )
+
+
+def _unless(value, usual):
+    """The value, or None where it is the usual one."""
+    return None if value == usual else value

@@ -1,6 +1,7 @@
-"""Profiles: `ci` repeats itself exactly; `--hypothesis-profile=explore` draws far more.
+"""Fixtures, and profiles of Hypothesis.
 
-`mutation` draws what `ci` draws, but stops at the first example that fails.
+`ci`, the default, draws the same examples each time; `--hypothesis-profile=explore` draws ten
+times as many at random. `mutation` is `ci` without shrinking: it stops at the first failure.
 """
 
 import sys
@@ -19,11 +20,11 @@ settings.register_profile(
     "mutation", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile("ci")
-torch.set_num_threads(1)  # small networks: a second thread costs more than it does
+torch.set_num_threads(1)  # for small networks a second thread costs more than it gains
 
 
 def pytest_collection_modifyitems(items):
-    """Tests marked `gpu` are skipped, not failed, where no CUDA device is."""
+    """Skip tests marked `gpu` where there is no CUDA device."""
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):
@@ -32,7 +33,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def one_thread():
-    """Small networks lose by more, and what several processes compute can be compared."""
+    """Use one thread: faster for small networks, and equal in several processes."""
     from proofs_tests.tools.runs import single_thread
 
     with single_thread():
@@ -41,7 +42,7 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
-    """The directory of a finished run, to be read only."""
+    """The directory of a finished run; tests only read it."""
     from experiments.runs.run import run
     from proofs_tests.tools.runs import configured, single_thread
 
@@ -51,8 +52,8 @@ def finished(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def nothing_is_built(monkeypatch):
-    """Makes building, reading, pruning and training an error."""
-    for name in ("run.initial_model", "build.load", "run.prune", "run.train"):
+    """Fail the test if a network is built, pruned or trained, or images are read."""
+    for name in ("run.initial_model", "build.load", "run.prune", "training.train"):
         refuse = lambda *_, name=name, **__: pytest.fail(f"{name} ran")  # noqa: E731
         monkeypatch.setattr(f"experiments.runs.{name}", refuse)
 
@@ -69,7 +70,7 @@ def net(input_shape, num_classes):
 
 @pytest.fixture
 def factory(tmp_path, monkeypatch) -> str:
-    """A model of somebody else, in a package of theirs."""
+    """The name of a model in a package outside the project."""
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "nets.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(tmp_path)

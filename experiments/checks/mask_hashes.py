@@ -5,7 +5,7 @@ from torch import nn
 
 from experiments.checks.outcome import expect
 from experiments.checks.pictures import random_task
-from experiments.runs.facts import fingerprint
+from experiments.runs.facts import masks_sha256
 from prune import Probe, prune
 from train.batches import plain_batches
 from train.models import build
@@ -37,7 +37,7 @@ def mask_hash(model: str, score: str, steps: int, device: torch.device) -> str:
     data = random_task(64, device)
     batches = tuple(plain_batches(data.train, data, 32))
     masks = prune(network.to(device), score, Probe(SHAPE, batches), 20, steps)
-    return fingerprint(masks)[:16]
+    return masks_sha256(masks)[:16]
 
 
 def fill_with_integers(network: nn.Module) -> None:

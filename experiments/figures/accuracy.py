@@ -8,6 +8,7 @@ from statistics import fmean
 
 from experiments.figures import collect, style
 from experiments.figures.published import published_rows
+from experiments.series import DENSE, Series
 
 WHICH = {False: ("final_top1", "after the last epoch"), True: ("best_top1", "best over epochs")}
 CAPTION = (
@@ -23,12 +24,12 @@ WIDE = ", their WideResNet-18 is ResNet-18"
 
 
 def draw_one(results: Path, filters: Mapping[str, object], best: bool = False) -> style.Drawing:
-    """Figure 1: one network on one data set, with critical compressions.
+    """Draw Figure 1: one network on one data set, with critical compressions.
 
     Args:
         results: The folder of the runs.
         filters: Fields of a run's configuration -> the values wanted.
-        best: Best accuracy over epochs, as the paper plots it, and not the final one.
+        best: Show the best accuracy over epochs, as the paper does, in place of the final one.
 
     Raises:
         FileNotFoundError: If there are no runs.
@@ -40,34 +41,36 @@ def draw_one(results: Path, filters: Mapping[str, object], best: bool = False) -
     _ends(axis, panel)
     style.labels(axis, "compression", axis_label(best))
     style.legend_above(figure, [axis])
-    return style.Drawing(figure, panel.rows, list(_notes([panel], best, "figure1")))
+    notes = list(_notes([panel], best, "figure1"))
+    return style.Drawing(figure, collect.table(panel.rows), notes)
 
 
 def draw_all(results: Path, filters: Mapping[str, object], best: bool = False) -> style.Drawing:
-    """Figure 6: one panel for each network and data set that there are runs of.
+    """Draw Figure 6: one panel for each network and data set that there are runs of.
 
-    Arguments and errors as of `draw_one`, which needs exactly one panel.
+    Arguments and errors are those of `draw_one`, but there may be several panels.
     """
     panels = collect.panels(_usual(collect.runs(results)), filters)
     columns = min(len(panels), 4 if len(panels) > 6 else 3)
     figure, axes = style.grid(len(panels), columns, _caption(panels, best, "figure6"))
-    for axis, panel in zip(axes, panels):
+    for axis, panel in zip(axes, panels, strict=True):
         _panel(axis, panel, best, "figure6")
         style.labels(axis, "compression")
     for axis in axes[::columns]:
         style.labels(axis, y=axis_label(best))
     style.legend_above(figure, axes)
     rows = [row for panel in panels for row in panel.rows]
-    return style.Drawing(figure, rows, list(_notes(panels, best, "figure6")))
+    notes = list(_notes(panels, best, "figure6"))
+    return style.Drawing(figure, collect.table(rows), notes)
 
 
 def _usual(found: list[dict]) -> list[dict]:
-    """All runs but those that other figures show: of `imp` Fig. 5, and of `variants`."""
-    return [r for r in found if not r["config"].get("cycles") and not collect.is_variant(r)]
+    """Leave out the runs that other figures show: Fig. 5 those of `imp`, `variants` its own."""
+    return [r for r in found if not r["config"]["cycles"] and not collect.is_variant(r)]
 
 
 def axis_label(best: bool) -> str:
-    """What the accuracies are, and of which epoch."""
+    """The label of an axis of accuracies, with the epoch that they are of."""
     return f"top-1 accuracy in % ({'best epoch' if best else 'last epoch'})"
 
 
@@ -94,9 +97,10 @@ def _panel(axis, panel: collect.Panel, best: bool, name: str) -> None:
     others = 0
     for series, rows in collect.curves(panel.rows).items():
         look = style.look(series, others)
-        others += series not in style.LOOKS
+        if series.label not in style.LOOKS:
+            others += 1
         points = collect.points(rows, WHICH[best][0])
-        style.curve(axis, points, look, zorder=4 if series == "synflow" else 3)
+        style.curve(axis, points, look, zorder=4 if series == Series("synflow") else 3)
     for series, curve in _published(panel, name, best).items():
         look = style.look(series)
         axis.plot(*zip(*sorted(curve.items())), color=look.color, ls="-", lw=0.7, alpha=0.8,
@@ -105,22 +109,24 @@ def _panel(axis, panel: collect.Panel, best: bool, name: str) -> None:
     style.title(axis, panel.name)
 
 
-def _published(panel: collect.Panel, name: str, best: bool) -> dict[str, dict[float, float]]:
+def _published(panel: collect.Panel, name: str, best: bool) -> dict[Series, dict[float, float]]:
     """Series -> compression -> published mean; empty where this network was not published.
 
-    Fig. 6 has only the best over epochs.
+    The published data of Fig. 6 have only the best over epochs.
     """
     setting = panel.setting
-    curves: dict[str, dict[float, float]] = {}
-    for row in published_rows(name) if setting.get("width") == 1 else ():
-        if (row["model"], row["dataset"]) == (setting["model"], setting["dataset"]):
-            column = "final_top1" if name == "figure1" and not best else "best_top1"
-            curves.setdefault(row["pruner"], {})[float(row["compression"])] = float(row[column])
+    network = setting["model"], setting["dataset"], setting["width"]
+    column = "final_top1" if name == "figure1" and not best else "best_top1"
+    curves: dict[Series, dict[float, float]] = {}
+    for row in published_rows(name):
+        if (row["model"], row["dataset"], 1) == network:
+            curve = curves.setdefault(Series(row["pruner"]), {})
+            curve[float(row["compression"])] = float(row[column])
     return curves
 
 
 def _ends(axis, panel: collect.Panel) -> None:
-    """The largest possible compression, and an arrow where each curve collapses."""
+    """Draw the largest possible compression, and an arrow where each curve collapses."""
     row = panel.rows[0]
     limit, top = row["prunable"] / row["tensors"], axis.get_ylim()[1]
     axis.axvline(limit, color=style.INK, ls="--", lw=1.1)
@@ -132,13 +138,13 @@ def _ends(axis, panel: collect.Panel) -> None:
     axis.set_ylim(-0.13 * top, top)
     axis.axhline(0, color="#888888", lw=0.8)
     found = {s: collect.critical(rows) for s, rows in collect.curves(panel.rows).items()}
-    found = {series: seeds for series, seeds in found.items() if seeds and series != "dense"}
-    for x, series in _dodged({s: exp(fmean(map(log, v.values()))) for s, v in found.items()}):
+    found = {series: seeds for series, seeds in found.items() if seeds and series != DENSE}
+    for x, series in _apart({s: exp(fmean(map(log, v.values()))) for s, v in found.items()}):
         _arrow(axis, x, style.look(series))
 
 
-def _dodged(places: Mapping[str, float]) -> Iterator[tuple[float, str]]:
-    """(place, series) from left to right, moved so far apart that each arrow can be seen."""
+def _apart(places: Mapping[Series, float]) -> Iterator[tuple[float, Series]]:
+    """Yield (place, series) from left to right, so far apart that each arrow can be seen."""
     last = 0.0
     for series, x in sorted(places.items(), key=lambda pair: pair[1]):
         last = max(x, last * 10**0.07)
@@ -146,7 +152,7 @@ def _dodged(places: Mapping[str, float]) -> Iterator[tuple[float, str]]:
 
 
 def _arrow(axis, x: float, look: style.Look) -> None:
-    """In the strip below 0, with the pruner's marker as its tail."""
+    """Draw an arrow in the strip below 0, with the pruner's marker as its tail."""
     strip = -axis.get_ylim()[0]
     axis.annotate("", (x, -strip), (x, -0.25 * strip), zorder=6, annotation_clip=False, arrowprops={
         "arrowstyle": "-|>", "color": look.color, "lw": 1.8, "shrinkA": 0, "shrinkB": 0,
@@ -159,7 +165,8 @@ def _notes(panels: list[collect.Panel], best: bool, name: str) -> Iterator[str]:
         published = _published(panel, name, best)
         for series, rows in collect.curves(panel.rows).items():
             found = ", ".join(f"10^{log10(v):.3g}" for v in collect.critical(rows).values())
-            text = f"{panel.name}, {series}: connected up to {found or 'no compression'} (by seed)"
+            reached = found or "no compression"
+            text = f"{panel.name}, {series.label}: connected up to {reached} (by seed)"
             gaps = [
                 fmean(values) - published[series][key]
                 for compression, values in collect.points(rows, WHICH[best][0])

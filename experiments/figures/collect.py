@@ -1,58 +1,79 @@
-"""The runs in a results folder, put together into panels and curves."""
+"""The runs in a results folder, sorted into panels and curves."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.config import restore
 from experiments.figures.style import LOOKS
 from experiments.runs.files import finished, read_result
-from experiments.series import series_name
+from experiments.series import DENSE, Series, series_of
 from train.data import known
 
-POINT = ("compression", "seed")  # where on a curve a run lies
+# The fields of a configuration that are not part of a panel's setting.
+POINT = ("compression", "seed")  # the place on a curve
 CURVE = ("pruner", "steps", "schedule", "scope", "score_dtype", "ablate", "cycles", "rewind")
-ONCE = ("series", "compression", "seed")  # equal runs, one of which recorded weights, count once
-ASIDE = ("device", "record_weights", "workers")  # of no weight for the result
+WITHOUT_EFFECT = ("device", "record_weights")  # on accuracies
+ONCE = ("series", "compression", "seed")  # of several runs that agree in these, one is shown
 NAMES = {
-    **{"vgg11": "VGG-11", "vgg16": "VGG-16", "vgg19": "VGG-19", "vgg19-plain": "VGG-19 without BN"},
-    **{"resnet18": "ResNet-18", "wrn18": "WideResNet-18", "mlp": "MLP"},
-    **{"digits": "digits", "mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"},
-    **{"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"},
-    **{"tiny-imagenet": "Tiny ImageNet", "imagenet": "ImageNet"},
+    "vgg11": "VGG-11",
+    "vgg16": "VGG-16",
+    "vgg19": "VGG-19",
+    "vgg19-plain": "VGG-19 without BN",
+    "resnet18": "ResNet-18",
+    "wrn18": "WideResNet-18",
+    "mlp": "MLP",
+    "digits": "digits",
+    "mnist": "MNIST",
+    "fashion-mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "tiny-imagenet": "Tiny ImageNet",
+    "imagenet": "ImageNet",
 }
 
 
 class Panel(NamedTuple):
     """Runs that differ only in how they prune and in their seed."""
 
-    setting: dict  # the rest of their configuration
-    rows: list[dict]  # one per run
+    setting: dict  # the other fields of their configuration
+    rows: list[dict]  # one per run; "series" is a Series
 
     @property
     def name(self) -> str:
-        """The network and the data set, and the width where it is not 1."""
+        """The network and the data set, and the width unless it is 1."""
         return name(self.setting["model"], self.setting["width"], self.setting["dataset"])
 
 
 def name(model: str, width: float, dataset: str) -> str:
-    """As papers write it."""
+    """The network and the data set as papers write them."""
     scaled = f" (width {width:g})" if width != 1 else ""
     return f"{NAMES.get(model, model)}{scaled}, {NAMES[dataset]}"
 
 
 def runs(results: Path) -> list[dict]:
-    """The results of all finished runs in the folder, each with its "directory".
+    """Read the results of all finished runs in the folder.
+
+    Returns:
+        The content of each result.json, with the whole configuration also for files of older
+        versions; and besides "directory", a path, and "series", the curve of the run.
 
     Raises:
         FileNotFoundError: If there is none.
         ValueError: If a result file is damaged.
     """
-    found = [{**read_result(path), "directory": path.parent} for path in finished(results)]
+    found = [_restored(read_result(path), path.parent) for path in finished(results)]
     if not found:
         raise FileNotFoundError(
             f"no finished run is in {results}; `python cli.py sweep` makes some"
         )
     return found
+
+
+def _restored(result: dict, directory: Path) -> dict:
+    config = restore(result["config"])
+    more = {"config": config.decisive, "directory": directory, "series": series_of(config)}
+    return {**result, **more}
 
 
 def panels(found: Iterable[dict], filters: Mapping[str, object]) -> list[Panel]:
@@ -61,15 +82,15 @@ def panels(found: Iterable[dict], filters: Mapping[str, object]) -> list[Panel]:
     Raises:
         ValueError: If none is left.
     """
-    groups: dict[str, Panel] = {}
+    groups: dict[tuple, Panel] = {}
     for result in found:
         config = result["config"]
-        wanted = all(config.get(key) == value for key, value in filters.items())
-        if wanted and result["final"] is not None:
-            setting = {k: v for k, v in config.items() if k not in (*POINT, *CURVE, *ASIDE)}
-            rows, row = groups.setdefault(str(setting), Panel(setting, [])).rows, _row(result)
-            if not any(all(row[key] == other[key] for key in ONCE) for other in rows):
-                rows.append(row)
+        if filters.items() <= config.items() and result["final"] is not None:
+            setting = {k: v for k, v in config.items() if k not in POINT + CURVE + WITHOUT_EFFECT}
+            panel = groups.setdefault(tuple(setting.items()), Panel(setting, []))
+            row = _row(result)
+            if not any(all(row[key] == other[key] for key in ONCE) for other in panel.rows):
+                panel.rows.append(row)
     if not groups:
         which = " and ".join(f"{k} {v}" for k, v in filters.items()) or "any setting"
         raise ValueError(f"no trained run of {which} is in these results")
@@ -77,13 +98,13 @@ def panels(found: Iterable[dict], filters: Mapping[str, object]) -> list[Panel]:
 
 
 def is_variant(result: Mapping) -> bool:
-    """Whether a run's masks or weights were ablated, or its scores are not float64."""
+    """True if a run's masks or weights were ablated, or its scores are not float64."""
     config = result["config"]
-    return bool(config.get("ablate")) or config["score_dtype"] != "float64"
+    return config["ablate"] is not None or config["score_dtype"] != "float64"
 
 
 def only(number: str, found: list[Panel]) -> Panel:
-    """The one panel of a figure that has one.
+    """Return the panel of a figure that has one.
 
     Raises:
         ValueError: If there are several; names them.
@@ -104,7 +125,7 @@ def _row(result: Mapping) -> dict:
         "dataset": config["dataset"],
         "width": config["width"],
         "epochs": config["epochs"],
-        "series": series_name(config),
+        "series": result["series"],
         "directory": result["directory"].name,
         "compression": config["compression"],
         "seed": config["seed"],
@@ -117,20 +138,28 @@ def _row(result: Mapping) -> dict:
     }
 
 
-def curves(rows: Iterable[dict]) -> dict[str, list[dict]]:
-    """Series -> rows by rising compression; dense runs are the first point of each."""
+def table(rows: Iterable[dict]) -> list[dict]:
+    """The rows as a figure's CSV has them: the label in place of the series."""
+    return [{**row, "series": row["series"].label} for row in rows]
+
+
+def curves(rows: Iterable[dict]) -> dict[Series, list[dict]]:
+    """Group rows by series, by rising compression; dense runs are the first point of each.
+
+    The series that have a look of their own come first, in the order of LOOKS.
+    """
     rows = sorted(rows, key=lambda row: (row["compression"], row["seed"]))
-    dense = [row for row in rows if row["series"] == "dense"]
-    names = dict.fromkeys(row["series"] for row in rows if row["series"] != "dense")
-    if not names:
-        return {"dense": dense}
-    usual = list(LOOKS)
-    names = sorted(names, key=lambda n: (usual.index(n) if n in usual else len(usual), n))
-    return {name: dense + [row for row in rows if row["series"] == name] for name in names}
+    dense = [row for row in rows if row["series"] == DENSE]
+    found = dict.fromkeys(row["series"] for row in rows if row["series"] != DENSE)
+    if not found:
+        return {DENSE: dense}
+    place = {label: i for i, label in enumerate(LOOKS)}
+    ordered = sorted(found, key=lambda series: (place.get(series.label, len(place)), series.label))
+    return {series: dense + [row for row in rows if row["series"] == series] for series in ordered}
 
 
 def points(rows: Iterable[dict], column: str) -> Iterator[tuple[float, list[float]]]:
-    """(compression, the column's values over the seeds)."""
+    """Yield (compression, the column's values over the seeds) by rising compression."""
     groups: dict[float, list[float]] = {}
     for row in rows:
         groups.setdefault(row["compression"], []).append(row[column])
@@ -150,5 +179,5 @@ def critical(rows: Iterable[dict]) -> dict[int, float]:
 
 
 def chance(panel: Panel) -> float:
-    """Top-1 in percent of guessing."""
+    """Top-1 accuracy of guessing, in percent."""
     return 100 / known(panel.setting["dataset"]).classes

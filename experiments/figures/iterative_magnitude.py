@@ -7,7 +7,8 @@ from experiments.figures import collect, style
 from experiments.figures.accuracy import WHICH
 from experiments.figures.published import published_rows
 from experiments.figures.statistics import log_log_fit
-from experiments.runs import files as files
+from experiments.runs import files
+from experiments.series import DENSE
 
 BLUES = ("#08306b", "#1f5fa6", "#4a97c9", "#8cc0dd", "#bcd6e8")  # one cycle is the darkest
 CAPTION_A = (
@@ -22,17 +23,17 @@ CAPTION_B = (
 
 
 def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> style.Drawing:
-    """Draw what the runs allow: accuracies of `imp` runs, and weights of runs that recorded them.
+    """Draw the accuracies of `imp` runs, and the weights of dense runs that recorded them.
 
-    Arguments as of `accuracy.draw_one`.
+    Without runs of one kind its panels are left out. Arguments are those of `accuracy.draw_one`.
 
     Raises:
         FileNotFoundError: If there are no runs.
         ValueError: If there are neither of these, or several settings.
     """
     found = collect.runs(results)
-    cycles = [r for r in found if r["config"].get("cycles") or r["config"]["compression"] == 1]
-    any_imp = any(r["config"].get("cycles") for r in cycles)
+    cycles = [r for r in found if r["series"] == DENSE or r["series"].cycles]
+    any_imp = any(r["series"].cycles for r in cycles)
     recorded = [r for r in found if (r["directory"] / files.WEIGHTS).exists()]
     if not any_imp and not recorded:
         raise ValueError(
@@ -50,23 +51,20 @@ def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> st
 
 
 def _imp_panel(found: list[dict], filters: Mapping[str, object]) -> collect.Panel:
-    """The panel with imp runs; dense runs of other settings do not count."""
+    """The panel with runs of `imp`; panels of dense runs only are left out."""
     panels = collect.panels(found, filters)
-    return collect.only("5", [p for p in panels if any(map(_is_imp, p.rows))] or panels)
-
-
-def _is_imp(row: Mapping) -> bool:
-    return row["series"].startswith("imp")
+    with_imp = [p for p in panels if any(row["series"].cycles for row in p.rows)]
+    return collect.only("5", with_imp or panels)
 
 
 def _caption(imp: collect.Panel | None, weights: list[dict], best: bool) -> str:
     text = ""
     if imp:
-        rewound = [s for s in collect.curves(imp.rows) if s.endswith("not rewound")]
+        all_rewound = all(series.rewound for series in collect.curves(imp.rows))
         text += CAPTION_A.format(
             name=imp.name,
             which=WHICH[best][1],
-            rewound="Dashed: without rewinding, as the published data. " if rewound else "",
+            rewound="" if all_rewound else "Dashed: without rewinding, as the published data. ",
         )
         if _published_cycles(imp):
             text += "Thin with hollow markers: published (one run, not rewound). "
@@ -80,12 +78,11 @@ def _draw_cycles(axis, panel: collect.Panel, best: bool) -> Iterator[str]:
     axis.axhline(collect.chance(panel), color="#aaaaaa", ls=":", lw=1)
     published = _published_cycles(panel)
     for series, rows in collect.curves(panel.rows).items():
-        n, rewound = int(series.split()[1]), not series.endswith("not rewound")
-        color, marker = BLUES[min(n, 5) - 1], "os^Dv"[min(n, 5) - 1]
-        look = style.Look(series.removeprefix("imp, "), color, marker, "-" if rewound else "--")
+        i, line = min(series.cycles, 5) - 1, "-" if series.rewound else "--"
+        look = style.Look(series.variant, BLUES[i], "os^Dv"[i], line)
         style.curve(axis, collect.points(rows, WHICH[best][0]), look)
-        seeds = collect.critical(rows).values()
-        yield f"{panel.name}, {series}: connected up to {', '.join(f'{v:.3g}' for v in seeds)}"
+        reached = ", ".join(f"{value:.3g}" for value in collect.critical(rows).values())
+        yield f"{panel.name}, {series.label}: connected up to {reached}"
     for n, curve in published.items():
         axis.plot(*zip(*curve), "-", color=BLUES[n - 1], lw=0.6, marker="os^Dv"[n - 1], ms=3,
                   mfc="none", mew=0.5, zorder=2)  # fmt: skip
@@ -98,7 +95,7 @@ def _draw_cycles(axis, panel: collect.Panel, best: bool) -> Iterator[str]:
 def _published_cycles(panel: collect.Panel) -> dict[int, list[tuple[float, float]]]:
     """Cycles -> (compression, final top-1), where this network was published."""
     curves: dict[int, list[tuple[float, float]]] = {}
-    for row in published_rows("figure5a") if panel.setting.get("width") == 1 else ():
+    for row in published_rows("figure5a") if panel.setting["width"] == 1 else ():
         if all(row[key] == panel.setting[key] for key in ("model", "dataset")):
             point = float(row["compression"]), float(row["final_top1"])
             curves.setdefault(int(row["cycles"]), []).append(point)
@@ -106,7 +103,7 @@ def _published_cycles(panel: collect.Panel) -> dict[int, list[tuple[float, float
 
 
 def _weights(recorded: list[dict], filters: Mapping[str, object]) -> Iterator[dict]:
-    """For each dense run that recorded its weights: sizes, and mean squares by epoch."""
+    """Yield for each dense run that recorded its weights: sizes, and mean squares by epoch."""
     dense = [r for r in recorded if r["config"]["compression"] == 1]
     if not dense:
         return
@@ -116,24 +113,24 @@ def _weights(recorded: list[dict], filters: Mapping[str, object]) -> Iterator[di
         layers = files.read_rows(result["directory"] / files.LAYERS, files.LAYER_COLUMNS)
         epochs: dict[int, dict[str, float]] = {}
         for row in files.read_rows(result["directory"] / files.WEIGHTS, files.WEIGHT_COLUMNS):
-            epochs.setdefault(int(row["epoch"]), {})[row["name"]] = float(row["mean_square"])
+            epochs.setdefault(row["epoch"], {})[row["name"]] = row["mean_square"]
         yield {
             "name": panel.name,
             "setting": panel.setting,
             "seed": result["config"]["seed"],
-            "sizes": {layer["name"]: int(layer["size"]) for layer in layers},
+            "sizes": {layer["name"]: layer["size"] for layer in layers},
             "epochs": epochs,
         }
 
 
 def _slope(run: dict, epoch: int) -> float:
-    """Of log mean square over log inverse size."""
+    """The slope of log mean square over log inverse size."""
     inverse = [1 / n for n in run["sizes"].values()]
     return log_log_fit(inverse, [run["epochs"][epoch][name] for name in run["sizes"]]).slope
 
 
 def _draw_weights(axes: list, runs: list[dict]) -> list[str]:
-    """(b) shows the first seed, (c) all of them."""
+    """Draw (b) of the first seed and (c) of all; returns a note for each."""
     from matplotlib.colors import LinearSegmentedColormap
 
     shades = LinearSegmentedColormap.from_list("training", ["#1f5fa6", "#8f6bb3", "#e75480"])
@@ -168,7 +165,7 @@ def _draw_weights(axes: list, runs: list[dict]) -> list[str]:
 def _published_slopes(setting: Mapping) -> list[tuple[int, float]]:
     """(epoch, slope), where this network was published."""
     groups: dict[int, list[tuple[float, float]]] = {}
-    for row in published_rows("figure5b") if setting.get("width") == 1 else ():
+    for row in published_rows("figure5b") if setting["width"] == 1 else ():
         if all(row[key] == setting[key] for key in ("model", "dataset")):
             point = 1 / int(row["size"]), float(row["mean_square"])
             groups.setdefault(int(row["epoch"]), []).append(point)
@@ -177,7 +174,7 @@ def _published_slopes(setting: Mapping) -> list[tuple[int, float]]:
 
 def _table(imp: collect.Panel | None, weights: list[dict]) -> list[dict]:
     """The rows of all panels; a cell that does not apply to a panel is empty."""
-    rows = [{"panel": "a", **row} for row in imp.rows] if imp else []
+    rows = [{"panel": "a", **row} for row in collect.table(imp.rows)] if imp else []
     rows += [
         {"panel": "b", "seed": run["seed"], "epoch": epoch, "name": name,
          "inverse_size": 1 / run["sizes"][name], "mean_square": square}

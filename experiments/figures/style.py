@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from experiments.figures.canvas import SYNFLOW, canvas, save
 from experiments.runs.files import write_rows
+from experiments.series import Series
 
 INK = "#333333"
 
@@ -39,12 +40,17 @@ OTHERS = ("#1b9e77", "#6a3d9a", "#a6761d", "#111111", "#b15928", "#00798c")  # f
 MARKERS = "X*hpd8"
 
 
-def look(series: str, place: int = 0) -> Look:
+def look(series: Series, place: int = 0) -> Look:
     """Get the look of a series: its own in LOOKS, or else the `place`-th of OTHERS."""
-    if series in LOOKS:
-        return LOOKS[series]
-    usual = max((name for name in LOOKS if series.startswith(name)), key=len, default=None)
-    label = LOOKS[usual].label + series.removeprefix(usual) if usual else series
+    if series.label in LOOKS:
+        return LOOKS[series.label]
+    if series.pruner not in LOOKS:
+        return other(series.label, place)
+    return other(f"{LOOKS[series.pruner].label} {series.variant}", place)
+
+
+def other(label: str, place: int) -> Look:
+    """Get the look of the `place`-th curve that has no entry in LOOKS."""
     i = place % len(OTHERS)
     return Look(label, OTHERS[i], MARKERS[i], (0, (1 + i, 1)))
 

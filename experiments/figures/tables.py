@@ -1,18 +1,18 @@
-"""Tables of runs, for the page of results/laptop: one number for each seed, never a bare mean."""
+"""Tables of runs, for the page of results/laptop: one number for each seed, and no means."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from experiments.figures import collect, variants
-from experiments.series import series_name
+from experiments.series import DENSE
 from experiments.sweeps.presets import PRESETS, preset
 from experiments.sweeps.sweep import state
 
 Cells = dict[tuple[str, str], list[str]]  # (row, column) -> a number for each seed
 
 
-def progress(results: str | Path) -> str:
-    """How much of each preset is there."""
+def completed(results: str | Path) -> str:
+    """Count the finished runs of each preset."""
     lines = []
     for name in PRESETS:
         states = [state(config) for config in preset([name], {"results": str(results)})]
@@ -21,13 +21,13 @@ def progress(results: str | Path) -> str:
 
 
 def accuracies(results: str | Path, series: Sequence[str], **filters: object) -> str:
-    """Final top-1 accuracy in percent by compression; the dense network in all columns.
+    """Tabulate final top-1 accuracy in percent by compression, from the dense network on.
 
-    A * says that no path from input to output is left: layer-collapse.
+    A * marks layer-collapse: no path from input to output is left.
 
     Args:
         results: The folder of the runs.
-        series: The columns, as `series_name` calls them.
+        series: The columns: labels of series.
         filters: Fields of a run's configuration -> the values wanted, so that one network is left.
 
     Raises:
@@ -35,20 +35,20 @@ def accuracies(results: str | Path, series: Sequence[str], **filters: object) ->
         ValueError: If the filters leave no network, or several.
     """
     cells: Cells = {}
-    wanted = {*series, "dense"}
-    found = [r for r in collect.runs(Path(results)) if series_name(r["config"]) in wanted]
+    wanted = {*series, DENSE.label}
+    found = [r for r in collect.runs(Path(results)) if r["series"].label in wanted]
     panel = collect.only("of accuracies", collect.panels(found, filters))
     for row in sorted(panel.rows, key=lambda row: (row["compression"], row["seed"])):
         text = f"{row['final_top1']:.1f}" + ("" if row["connected"] else "*")
-        for name in series if row["series"] == "dense" else [row["series"]]:
-            cells.setdefault((f"{row['compression']:.4g}", name), []).append(text)
+        for label in series if row["series"] == DENSE else [row["series"].label]:
+            cells.setdefault((f"{row['compression']:.4g}", label), []).append(text)
     return _text("compression", cells, series)
 
 
 def differences(results: str | Path, **filters: object) -> str:
-    """By how many points each variant exceeds its pruner as usual, at equal seed and compression.
+    """Tabulate each variant's accuracy minus that of its pruner as usual, at equal seeds.
 
-    Arguments and errors as of `accuracies`.
+    Arguments and errors are those of `accuracies`.
     """
     shown = variants.collected(Path(results), filters)
     cells: Cells = {
@@ -67,6 +67,6 @@ def _text(corner: str, cells: Cells, columns: Sequence[str]) -> str:
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        yield "  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip()
+        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()

@@ -1,4 +1,4 @@
-"""`figure variants`: each pruner as usual, beside its ablations and its float32 scores."""
+"""`figure variants`: each pruner as usual, with its ablations and its float32 scores."""
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from experiments.figures import collect, style
 from experiments.figures.accuracy import WHICH, axis_label
-from experiments.series import series_name
+from experiments.series import Series
 
 CAPTION = (
     "{names}. Top-1 test accuracy, {which}: mean (line) and range (band) over seeds (up to "
@@ -21,7 +21,7 @@ COLUMNS = 3
 
 
 class Small(NamedTuple):
-    """A panel: one network, one pruner."""
+    """The content of a panel: one network, one pruner."""
 
     title: str
     panel: collect.Panel
@@ -29,9 +29,9 @@ class Small(NamedTuple):
 
 
 def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> style.Drawing:
-    """One panel for each network and pruner of which there are variants.
+    """Draw one panel for each network and pruner of which there are variants.
 
-    Arguments as of `accuracy.draw_one`.
+    Arguments are those of `accuracy.draw_one`.
 
     Raises:
         FileNotFoundError: If there are no runs.
@@ -45,16 +45,16 @@ def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> st
     columns = min(len(shown), COLUMNS)
     figure, axes = style.grid(len(shown), columns, caption)
     names = sorted({variant for small in shown for variant in small.curves} - {AS_USUAL})
-    for axis, small in zip(axes, shown):
+    for axis, small in zip(axes, shown, strict=True):
         _panel(axis, small, names, best)
     for axis in axes[::columns]:
         style.labels(axis, y=axis_label(best))
     style.legend_above(figure, axes)
-    return style.Drawing(figure, rows, list(_notes(shown, best)))
+    return style.Drawing(figure, collect.table(rows), list(_notes(shown, best)))
 
 
 def collected(results: Path, filters: Mapping[str, object]) -> list[Small]:
-    """What `draw` draws; it says what is raised."""
+    """Collect the panels for `draw`. Raises the same errors."""
     found = collect.panels(filter(_belongs, collect.runs(results)), filters)
     shown = [small for panel in found for small in _by_pruner(panel)]
     if not shown:
@@ -63,19 +63,18 @@ def collected(results: Path, filters: Mapping[str, object]) -> list[Small]:
 
 
 def _belongs(result: dict) -> bool:
-    """Whether it is a variant or what a variant is compared with."""
-    config = result["config"]
-    return collect.is_variant(result) or series_name(config) == config["pruner"]
+    """True for a variant, and for a pruner as usual, which variants are compared with."""
+    return collect.is_variant(result) or result["series"] == Series(result["config"]["pruner"])
 
 
 def _by_pruner(panel: collect.Panel) -> Iterator[Small]:
-    """In the order of their looks; those without variants are left out."""
+    """Split a panel by pruner, in the order of LOOKS; pruners without variants are left out."""
     for pruner in style.LOOKS:
-        mine = [row for row in panel.rows if row["series"].split()[0] == pruner]
-        mine.sort(key=lambda row: row["series"])
+        mine = [row for row in panel.rows if row["series"].pruner == pruner]
+        mine.sort(key=lambda row: row["series"].label)
         curves = {
-            name.removeprefix(pruner).strip() or AS_USUAL: list(rows)
-            for name, rows in groupby(mine, key=lambda row: row["series"])
+            variant or AS_USUAL: list(rows)
+            for variant, rows in groupby(mine, key=lambda row: row["series"].variant)
         }
         if set(curves) - {AS_USUAL}:
             yield Small(style.LOOKS[pruner].label, panel, curves)
@@ -89,7 +88,7 @@ def _panel(axis, small: Small, names: list[str], best: bool) -> None:
         if variant == AS_USUAL:  # broad and pale, so that a variant on top of it is seen
             style.curve(axis, points, style.Look(AS_USUAL, "#b5b5b5", "o", "-"), lw=4, ms=6)
         else:
-            style.curve(axis, points, style.look(variant, names.index(variant)), zorder=4)
+            style.curve(axis, points, style.other(variant, names.index(variant)), zorder=4)
     axis.set_ylim(bottom=0)
     style.title(axis, small.title)
     style.labels(axis, "compression")
@@ -104,7 +103,7 @@ def _notes(shown: list[Small], best: bool) -> Iterator[str]:
 
 
 def gaps(curves: Mapping[str, list[dict]], column: str) -> Iterator[tuple[str, float, list[float]]]:
-    """(variant, compression, by how much it exceeds its pruner as usual, for each seed of both)."""
+    """Yield (variant, compression, differences to its pruner as usual at equal seeds)."""
     usual = {_point(row): row[column] for row in curves.get(AS_USUAL, ())}
     for variant, rows in curves.items():
         pairs = [r | {column: r[column] - usual[_point(r)]} for r in rows if _point(r) in usual]

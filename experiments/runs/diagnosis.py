@@ -1,4 +1,4 @@
-"""`diagnose`: build the network of a configuration, measure it, and say what was found."""
+"""`diagnose`: build the network of a configuration, measure it, and describe the result."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from experiments.config import DTYPES, RunConfig
 from experiments.runs.build import initial_model, probe_shape
 from prune import Probe
+from prune.diagnosis import measure
 from prune.diagnosis.measure import Diagnosis, Layer, Residual
-from prune.diagnosis.measure import diagnose as measure
 from prune.diagnosis.verdict import verdict
 
 KINDS = ("zero", "negative", "not_finite")
@@ -21,11 +21,11 @@ def diagnose(config: RunConfig) -> Diagnosis:
         ValueError: If the model does not suit the shape of the data set's images.
     """
     probe = Probe(probe_shape(config), dtype=DTYPES[config.score_dtype])
-    return measure(initial_model(config), probe)
+    return measure.diagnose(initial_model(config), probe)
 
 
 def report(config: RunConfig, found: Diagnosis) -> str:
-    """The measurements, the layers whose scores need a remark, and the verdict as last line."""
+    """Format the measurements, a table of layers with unusual scores, and the verdict."""
     return "\n".join(_lines(config, found))
 
 
@@ -44,7 +44,8 @@ def _lines(config: RunConfig, found: Diagnosis) -> Iterator[str]:
     scales = ", ".join(f"{count} {name}" for name, count in counts.items())
     yield f"read as scale {scales or 'nothing'}"
     totals = [sum(getattr(layer, kind) for layer in found.layers) for kind in KINDS]
-    yield f"scores        {', '.join(f'{t / size:.2%} {k}' for t, k in zip(totals, WORDS))}"
+    shares = [f"{t / size:.2%} {word}" for t, word in zip(totals, WORDS, strict=True)]
+    yield f"scores        {', '.join(shares)}"
     yield from _table([layer for layer in found.layers if any(_counts(layer))])
     yield verdict(found)[1]
 

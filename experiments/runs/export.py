@@ -1,7 +1,6 @@
-"""A physically smaller network from a finished run, and how much faster it is on this machine."""
+"""A physically smaller network from a finished run, and its speed on this machine."""
 
 import copy
-import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from prune import apply, load_masks
 from prune.compact import compact
 from prune.enforce import release
 from train import checkpoint
+from train.files import whole
 
 COMPACT = "compact.pt2"
 BATCHES = (1, 128)
@@ -28,24 +28,24 @@ Pair = tuple[float, float]  # of the masked network, of the compact one
 
 @dataclass(frozen=True)
 class Export:
-    """What was saved, and how the two networks compare."""
+    """The saved file, and a comparison of the two networks."""
 
     path: Path
     parameters: Pair
     flops: Pair  # of one image, multiplications and additions
-    seconds: dict[int, list[Pair]]  # batch size -> rounds, in which both took turns
-    difference: float  # of the outputs, as part of the largest, in float64
+    seconds: dict[int, list[Pair]]  # batch size -> rounds; in each, both are timed in turn
+    difference: float  # of the outputs, relative to the largest, in float64
 
 
 def export(directory: Path, device: str) -> Export:
-    """Leave out the channels that a run's network does not need, save it, and time it.
+    """Remove the channels that a run's network does not need, save the rest, and time it.
 
     The file is a torch.export program for batches of any size:
     `torch.export.load(path).module()` runs it without this project.
 
     Args:
-        directory: Of a finished run; untrained if it has no epochs.
-        device: Where the network is timed and will run.
+        directory: Of a finished run; without epochs its network is exported untrained.
+        device: The network is timed and saved on it.
 
     Raises:
         FileNotFoundError: If a file of the run is missing.
@@ -53,14 +53,14 @@ def export(directory: Path, device: str) -> Export:
     """
     result, _ = inspect(directory)
     config = replace(restore(result["config"]), device=device)
-    whole = _network(directory, config)
+    masked = _network(directory, config)
     images = torch.randn(max(BATCHES), *probe_shape(config), device=device)
-    small = compact(whole, images[:2])
-    difference = _difference(whole, small, images[:4])
+    small = compact(masked, images[:2])
+    difference = _difference(masked, small, images[:4])
     if not difference <= TOLERANCE:
         raise RuntimeError(f"the smaller network's outputs are off by {difference:.1e}")
     _save(small, images[:2], directory / COMPACT)
-    both = (whole, small)
+    both = (masked, small)
     return Export(
         directory / COMPACT,
         tuple(sum(p.numel() for p in net.parameters()) for net in both),
@@ -71,7 +71,7 @@ def export(directory: Path, device: str) -> Export:
 
 
 def _network(directory: Path, config: RunConfig) -> nn.Module:
-    """As the run left it: its weights, pruned."""
+    """The network at the end of the run: its weights with the pruned ones 0."""
     model = initial_model(config)
     if config.epochs:
         state = checkpoint.load(directory / files.CHECKPOINT, torch.device("cpu"))
@@ -83,22 +83,22 @@ def _network(directory: Path, config: RunConfig) -> nn.Module:
 
 
 @torch.no_grad()
-def _difference(whole: nn.Module, small: nn.Module, images: Tensor) -> float:
-    a, b = (copy.deepcopy(net).double()(images.double()) for net in (whole, small))
+def _difference(masked: nn.Module, small: nn.Module, images: Tensor) -> float:
+    a, b = (copy.deepcopy(net).double()(images.double()) for net in (masked, small))
     return ((a - b).abs().max() / a.abs().max().clamp(min=1e-300)).item()
 
 
 def _save(net: nn.Module, images: Tensor, path: Path) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(f"part-{path.name}")
+    """Write a torch.export program for batches of any size."""
     batch = torch.export.Dim("batch")
-    torch.export.save(torch.export.export(net, (images,), dynamic_shapes=({0: batch},)), partial)
-    os.replace(partial, path)
+    program = torch.export.export(net, (images,), dynamic_shapes=({0: batch},))
+    with whole(path) as partial, open(partial, "wb") as file:
+        torch.export.save(program, file)
 
 
 @torch.no_grad()
 def _turns(nets: tuple[nn.Module, nn.Module], images: Tensor) -> list[Pair]:
-    """Seconds of a forward pass, in turns, so that other work on the machine disturbs both."""
+    """Seconds of a forward pass of each, timed in turn: other work then disturbs both alike."""
     _seconds(nets[1], images, 1)
     passes = 1 + int(0.02 / min(_seconds(nets[0], images, 1) for _ in range(3)))  # some 20 ms
     return [tuple(_seconds(net, images, passes) for net in nets) for _ in range(ROUNDS)]

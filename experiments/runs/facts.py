@@ -1,4 +1,4 @@
-"""What is written down about a pruned network: per tensor, per step, and as a whole."""
+"""Rows and facts about a pruned network: per tensor, per step, and as a whole."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,34 +13,38 @@ from prune.masks import Masks, kept, size
 
 
 def layer_rows(model: nn.Module, masks: Masks, scores: Mapping[str, Tensor] | None) -> list[dict]:
-    """One row for each prunable tensor, in the order of `named_parameters`.
+    """One row of layers.csv for each prunable tensor, in the order of `named_parameters`.
 
-    `score_sum` and `score_mean` are those of the last scoring pass, over the whole tensor (what
-    was pruned before it scores 0, but for random); `mean_square_weight` is that of the kept
-    weights at initialisation, empty where none is kept.
+    `score_sum` and `score_mean` are those of the last scoring, over the whole tensor, in which a
+    weight pruned before scores 0 (except for random scores). `mean_square_weight` is that of the
+    kept weights at initialisation, and empty if none is kept.
     """
-    rows = []
-    for name, weight in prunable(model).items():
-        mask = masks[name]
-        score_sum = scores[name].double().sum().item() if scores else None
-        squares = weight.detach()[mask].double().square()
-        rows.append(
-            {
-                "name": name,
-                "shape": "x".join(map(str, weight.shape)),
-                "size": mask.numel(),
-                "kept": int(mask.sum()),
-                "density": int(mask.sum()) / mask.numel(),
-                "score_sum": score_sum,
-                "score_mean": None if score_sum is None else score_sum / mask.numel(),
-                "mean_square_weight": squares.mean().item() if len(squares) else None,
-            }
-        )
-    return rows
+    return [
+        _layer_row(name, weight.detach(), masks[name], scores[name] if scores else None)
+        for name, weight in prunable(model).items()
+    ]
+
+
+def _layer_row(name: str, weight: Tensor, mask: Tensor, scores: Tensor | None) -> dict:
+    score_sum = None if scores is None else scores.double().sum().item()
+    squares = weight[mask].double().square()
+    return {
+        "name": name,
+        "shape": "x".join(map(str, weight.shape)),
+        "size": mask.numel(),
+        "kept": int(mask.sum()),
+        "density": int(mask.sum()) / mask.numel(),
+        "score_sum": score_sum,
+        "score_mean": None if score_sum is None else score_sum / mask.numel(),
+        "mean_square_weight": squares.mean().item() if len(squares) else None,
+    }
 
 
 def weight_rows(model: nn.Module, epoch: int) -> list[dict]:
-    """The mean squared weight of each prunable tensor; pruned weights count as the 0 they are."""
+    """One row of weights.csv for each prunable tensor: the mean over all its squared weights.
+
+    Pruned weights are 0 and count as such.
+    """
     return [
         {
             "epoch": epoch,
@@ -52,16 +56,21 @@ def weight_rows(model: nn.Module, epoch: int) -> list[dict]:
 
 
 def step_row(step: Step, seconds: float) -> dict:
-    """One row for a pruning step; R and the ratio are empty for other scores than synflow."""
-    columns = {"step": step.step, "kept": step.kept, "R": step.R}
-    return columns | {"prune_cut_ratio": step.prune_cut_ratio, "seconds": seconds}
+    """One row of steps.csv; R and the prune/cut ratio are empty for other scores than synflow."""
+    return {
+        "step": step.step,
+        "kept": step.kept,
+        "R": step.R,
+        "prune_cut_ratio": step.prune_cut_ratio,
+        "seconds": seconds,
+    }
 
 
 def pruning_facts(
-    model: nn.Module, masks: Masks, steps: list[dict[str, str]], shape: tuple[int, int, int]
+    model: nn.Module, masks: Masks, steps: list[dict], shape: tuple[int, int, int]
 ) -> dict:
-    """What result.json says of the masks; `steps` are the rows of steps.csv."""
-    ratios = [float(row["prune_cut_ratio"]) for row in steps if row["prune_cut_ratio"]]
+    """The entries of result.json that describe the masks; `steps` are the rows of steps.csv."""
+    ratios = [row["prune_cut_ratio"] for row in steps if row["prune_cut_ratio"] is not None]
     density = {name: int(mask.sum()) / mask.numel() for name, mask in masks.items()}
     return {
         "prunable": size(masks),
@@ -75,8 +84,11 @@ def pruning_facts(
     }
 
 
-def fingerprint(masks: Masks) -> str:
-    """SHA-256 of names, shapes and bits, in their order: equal for equal masks on any device."""
+def masks_sha256(masks: Masks) -> str:
+    """SHA-256 of the masks' names, shapes and bits, in their order.
+
+    It is equal for equal masks on any device.
+    """
     digest = hashlib.sha256()
     for name, mask in masks.items():
         digest.update(f"{name} {tuple(mask.shape)}".encode())
@@ -85,7 +97,7 @@ def fingerprint(masks: Masks) -> str:
 
 
 def flops_of(network: nn.Module, images: torch.Tensor) -> int:
-    """Additions and multiplications of a forward pass; those with a 0 count, too."""
+    """Count the additions and multiplications of a forward pass, those with a 0 included."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(images)
     return counter.get_total_flops()

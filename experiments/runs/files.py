@@ -1,8 +1,7 @@
-"""The files of a run: how each is named, written whole, and read back with its damage named."""
+"""The files of a run: their names, writing them whole, and reading them strictly."""
 
 import csv
 import json
-import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,71 +11,110 @@ from math import isfinite
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor, nn
 
 from experiments.config import RunConfig
 from experiments.runs import packed
+from experiments.runs.provenance import provenance
+from prune import load_masks, save_masks
+from prune.masks import Masks
+from train.files import whole
 
 RESULT, MASKS, LAYERS = "result.json", "masks.npz", "layers.csv"
 STEPS, HISTORY, WEIGHTS = "steps.csv", "history.csv", "weights.csv"
 CHECKPOINT, FAILURE = "checkpoint.pt", "failure.txt"
-LAYER_COLUMNS = (
-    *("name", "shape", "size", "kept", "density"),
-    *("score_sum", "score_mean", "mean_square_weight"),
-)
-TEXTS = ("name", "shape")
-STEP_COLUMNS = ("step", "kept", "R", "prune_cut_ratio", "seconds")
-HISTORY_COLUMNS = ("epoch", "lr", "train_loss", "test_loss", "top1", "top5", "seconds")
-WEIGHT_COLUMNS = ("epoch", "name", "mean_square")
+
+# Columns of each CSV and the types of their values; a float may be missing (an empty cell, None).
+LAYER_COLUMNS = {
+    "name": str,
+    "shape": str,
+    "size": int,
+    "kept": int,
+    "density": float,
+    "score_sum": float,
+    "score_mean": float,
+    "mean_square_weight": float,
+}
+STEP_COLUMNS = {"step": int, "kept": int, "R": float, "prune_cut_ratio": float, "seconds": float}
+HISTORY_COLUMNS = {
+    "epoch": int,
+    "lr": float,
+    "train_loss": float,
+    "test_loss": float,
+    "top1": float,
+    "top5": float,
+    "seconds": float,
+}
+WEIGHT_COLUMNS = {"epoch": int, "name": str, "mean_square": float}
 REQUIRED = {
-    *("config", "prunable", "kept", "compression", "density", "empty_tensors", "connected"),
-    *("max_prune_cut_ratio", "steps", "score_dtype", "untrained", "best", "final"),
-    *("seconds", "versions"),
+    "config",
+    "prunable",
+    "kept",
+    "compression",
+    "density",
+    "empty_tensors",
+    "connected",
+    "max_prune_cut_ratio",
+    "steps",
+    "score_dtype",
+    "untrained",
+    "best",
+    "final",
+    "seconds",
+    "versions",
 }
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".part")
-    with open(partial, "w", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    """Write a text file whole or not at all."""
+    with whole(path) as partial:
+        partial.write_text(text, newline="")
 
 
 def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Mapping]) -> None:
     """Write a CSV whole or not at all; None becomes an empty cell."""
-    partial = path.with_name(path.name + ".part")
-    with open(partial, "w", newline="") as file:
+    with whole(path) as partial, open(partial, "w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(partial, path)
 
 
-def read_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    """Read what `write_rows` wrote.
+def read_rows(path: Path, columns: Mapping[str, type]) -> list[dict]:
+    """Read what `write_rows` wrote: the same values, of the types that `columns` gives.
 
     Raises:
-        ValueError: If it is damaged: a column or a cell is missing, or a number is none.
+        ValueError: If the file is damaged: a column or cell is missing, or a number is none.
     """
     try:
         with open(path, newline="") as file:
-            header, *cells = csv.reader(file, strict=True)
-        rows = [dict(zip(columns, row, strict=True)) for row in cells]
-        numbers = [text for row in rows for name, text in row.items() if name not in TEXTS]
-        if tuple(header) != tuple(columns) or not all(isfinite(float(n or 0)) for n in numbers):
+            header, *lines = csv.reader(file, strict=True)
+        if header != list(columns):
             raise ValueError
+        return [_row(columns, line) for line in lines]
     except (ValueError, csv.Error):
         text = f"{path} is damaged: it should have a number in each of {', '.join(columns)}"
         raise ValueError(text) from None
-    return rows
+
+
+def _row(columns: Mapping[str, type], cells: list[str]) -> dict:
+    pairs = zip(columns.items(), cells, strict=True)
+    return {name: _value(kind, cell) for (name, kind), cell in pairs}
+
+
+def _value(kind: type, cell: str) -> str | int | float | None:
+    """Convert one cell."""
+    if kind is float and cell == "":
+        return None
+    value = kind(cell)
+    if kind is float and not isfinite(value):
+        raise ValueError
+    return value
 
 
 def write_result(path: Path, config: RunConfig, measured: Mapping) -> None:
-    """Write result.json: the configuration, what was measured, and the versions that did it."""
-    content = {"config": config.decisive, **measured, "versions": versions()}
-    write_text(path, result_text(content))
+    """Write result.json: the configuration, what was measured, and the code that did it."""
+    made_by = {**versions(), **provenance()}
+    write_text(path, result_text({"config": config.decisive, **measured, "versions": made_by}))
 
 
 def result_text(content: Mapping) -> str:
@@ -89,7 +127,7 @@ def finished(results: Path, pattern: str = "*") -> list[Path]:
 
     Args:
         results: The folder.
-        pattern: What the name of a run's directory must match, as in a shell.
+        pattern: A pattern, as in a shell, for the name of the run's directory.
 
     Raises:
         ValueError: If the pack is damaged.
@@ -118,27 +156,41 @@ def read_result(path: Path) -> dict:
     return result
 
 
-def check_owner(masks: Path, config: RunConfig) -> None:
-    """Raise ValueError unless a mask file was made by the run of this configuration."""
-    with np.load(masks, allow_pickle=False) as archive:
+def write_masks(path: Path, masks: Masks, config: RunConfig) -> None:
+    """Write a mask file, with the run that made it as metadata."""
+    owner = {"run": config.directory.name, "config": json.dumps(config.decisive)}
+    save_masks(masks, path, owner)
+
+
+def read_masks(path: Path, model: nn.Module, config: RunConfig) -> dict[str, Tensor]:
+    """Read a mask file of the run of this configuration.
+
+    Raises:
+        ValueError: If it is damaged, does not fit the model, or another run made it.
+    """
+    masks = load_masks(path, model)
+    with np.load(path, allow_pickle=False) as archive:
         owner = str(archive["__run"]) if "__run" in archive else "no run"
     if owner != config.directory.name:
-        raise ValueError(f"mask file {masks} is that of {owner}, not of {config.directory.name}")
+        raise ValueError(f"mask file {path} is that of {owner}, not of {config.directory.name}")
+    return masks
 
 
 def versions() -> dict[str, str]:
-    """What computed the result."""
+    """The versions of Python and of the packages that compute."""
     packages = {name: version(name) for name in ("numpy", "torch", "torchvision")}
     return {"python": platform.python_version(), **packages}
 
 
 @contextmanager
 def owned(directory: Path) -> Iterator[None]:
-    """Hold a run's directory, so that no second process works in it; freed even by a crash.
+    """Hold the lock on a run's directory, so that no second process works in it.
+
+    The operating system frees the lock also after a crash.
 
     Raises:
         BlockingIOError: If another process holds it.
-        OSError: If it cannot be made.
+        OSError: If the directory cannot be made.
     """
     import fcntl  # not on Windows, where the rest of the project can still be imported
 

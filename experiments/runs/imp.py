@@ -12,15 +12,9 @@ from experiments.runs import files
 from experiments.runs.build import initial_model, probe_shape
 from experiments.runs.facts import layer_rows, pruning_facts
 from experiments.runs.progress import Progress
-from experiments.runs.run import (
-    apply_everywhere,
-    experiment,
-    fit,
-    owner,
-    run,
-    seconds_of,
-)
-from prune import load_masks, save_masks
+from experiments.runs.run import Pruned, experiment, run
+from experiments.runs.training import apply_everywhere, fit, seconds_of
+from prune import load_masks
 from prune.masks import Masks, dense_masks, keep_top, kept, size
 from prune.schedules import SCHEDULES
 from train import checkpoint
@@ -33,29 +27,31 @@ CYCLE = "cycle.json"  # written last: a cycle that has it is finished
 def imp(config: RunConfig, progress: Progress | None = None) -> Path:
     """Train, prune by magnitude to density rho^(-k/n), rewind, for k = 1..n; then train once more.
 
-    Each of the n = `config.cycles` cycles trains as the recipe says and leaves
-    ceil(N rho^(-k/n)) weights: those of the largest magnitude after training among the survivors.
-    They start the next training with their initial values or, without `config.rewind`, as they
-    are, which is how the published data of Fig. 5 were made. Finished cycles are not repeated.
+    Each of the n = `config.cycles` cycles trains by the recipe and keeps ceil(N rho^(-k/n))
+    weights: the largest after training among the survivors. They begin the next training with
+    their initial values or, without `config.rewind`, with the trained ones, as in the published
+    data of Fig. 5. Finished cycles are not repeated.
+
+    Args:
+        config: From `resolve`, with `cycles` above 0.
+        progress: Shows how far the run is; None shows nothing.
 
     Returns:
-        The path of result.json: as of `run`, for the final training, and under "cycles" one entry
-        for each cycle.
+        The path of result.json: the entries of `run` describe the final training; "cycles" has
+        one entry for each cycle.
 
     Raises:
-        What `experiments.runs.run.run` raises.
+        OSError, ValueError, FloatingPointError: As in `experiments.runs.run.run`.
     """
-    return experiment(config, progress, _pruned_in_cycles)
+    return experiment(config, progress, _prune_in_cycles)
 
 
 def perform(config: RunConfig, progress: Progress | None = None) -> Path:
-    """`imp` or `run`, whichever the configuration is one of."""
+    """Do a run by the method of its configuration: `imp` if it has cycles, otherwise `run`."""
     return (imp if config.cycles else run)(config, progress)
 
 
-def _pruned_in_cycles(
-    config: RunConfig, data: Task, progress: Progress
-) -> tuple[nn.Module, dict, float]:
+def _prune_in_cycles(config: RunConfig, data: Task, progress: Progress) -> Pruned:
     masks, rows = dense_masks(initial_model(config)), []
     for cycle in range(1, config.cycles + 1):
         finished = of_first(partial(_finished, config, cycle))
@@ -67,11 +63,11 @@ def _pruned_in_cycles(
     model = _start(config, config.cycles + 1)
     facts = pruning_facts(model, masks, steps, probe_shape(config))
     apply_everywhere(model, masks)
-    return model, facts | {"cycles": rows}, seconds_of(rows)
+    return Pruned(model, facts | {"cycles": rows}, seconds_of(rows))
 
 
 def _start(config: RunConfig, cycle: int) -> nn.Module:
-    """The network that a cycle (n + 1: the final training) trains, before masks are applied."""
+    """The network at the start of a cycle (n + 1: the final training), before masks are applied."""
     model = initial_model(config)  # rewound: the same seed gives the same weights
     if cycle > 1 and not config.rewind:
         model.load_state_dict(of_first(lambda: _trained(config, cycle - 1)))
@@ -87,19 +83,19 @@ def _trained(config: RunConfig, cycle: int) -> dict[str, Tensor]:
 def _cycle(
     config: RunConfig, cycle: int, masks: Masks, data: Task, progress: Progress
 ) -> tuple[dict[str, Tensor], dict]:
-    """Train and prune once; the masks and what is said of the cycle."""
+    """Train and prune once; the masks, and the cycle's entry in result.json."""
     progress.note(f"cycle {cycle} of {config.cycles}")
     model = _start(config, cycle)
     apply_everywhere(model, masks)
     if rank() == 0:
         _directory(config, cycle).mkdir(exist_ok=True)
-    accuracies, history = fit(config, _directory(config, cycle), model, data, progress)
-    row = {"cycle": cycle, **accuracies, "seconds": seconds_of(history)}
+    accuracies, seconds = fit(config, _directory(config, cycle), model, data, progress)
+    row = {"cycle": cycle, **accuracies, "seconds": seconds}
     return of_first(lambda: _select(config, row, masks))
 
 
 def _select(config: RunConfig, row: dict, masks: Masks) -> tuple[dict[str, Tensor], dict]:
-    """Keep the largest of the trained weights, and save that the cycle is finished."""
+    """Keep the largest of the trained weights, and save them and the finished cycle's entry."""
     cycle = row["cycle"]
     trained = _trained(config, cycle)
     magnitudes = {name: trained[name].abs() for name in masks}
@@ -107,12 +103,13 @@ def _select(config: RunConfig, row: dict, masks: Masks) -> tuple[dict[str, Tenso
     keep = SCHEDULES["exponential"](size(masks), config.compression, cycle, config.cycles)
     fewer = keep_top(magnitudes, survivors, keep)
     row |= {"kept": kept(fewer), "compression": size(fewer) / kept(fewer)}
-    save_masks(fewer, _directory(config, cycle) / files.MASKS, owner(config))
+    files.write_masks(_directory(config, cycle) / files.MASKS, fewer, config)
     files.write_text(_directory(config, cycle) / CYCLE, json.dumps(row, indent=2) + "\n")
     return fewer, row
 
 
 def _finished(config: RunConfig, cycle: int) -> tuple[dict[str, Tensor], dict] | None:
+    """The masks and the entry of a cycle, None if it is not finished."""
     path = _directory(config, cycle) / CYCLE
     if not path.exists():
         return None
@@ -124,15 +121,20 @@ def _directory(config: RunConfig, cycle: int) -> Path:
 
 
 def _step_row(row: dict) -> dict:
-    """A cycle is one pruning step, without R and a prune/cut ratio."""
-    columns = {"step": row["cycle"], "kept": row["kept"], "seconds": row["seconds"]}
-    return columns | {"R": None, "prune_cut_ratio": None}
+    """The row of steps.csv for a cycle: a pruning step without R and prune/cut ratio."""
+    return {
+        "step": row["cycle"],
+        "kept": row["kept"],
+        "R": None,
+        "prune_cut_ratio": None,
+        "seconds": row["seconds"],
+    }
 
 
 def _write_tables(config: RunConfig, masks: Masks, steps: list[dict]) -> None:
-    """The files that `run` writes of its pruning; a score is a magnitude after training."""
+    """Write the files of a run's pruning; scores are magnitudes after the last cycle's training."""
     scores = {name: weight.abs() for name, weight in _trained(config, config.cycles).items()}
     layers = layer_rows(initial_model(config).cpu(), masks, scores)
     files.write_rows(config.directory / files.LAYERS, files.LAYER_COLUMNS, layers)
     files.write_rows(config.directory / files.STEPS, files.STEP_COLUMNS, steps)
-    save_masks(masks, config.directory / files.MASKS, owner(config))
+    files.write_masks(config.directory / files.MASKS, masks, config)

@@ -1,4 +1,4 @@
-"""Look at a finished run again: its masks are read, checked against its result, and described."""
+"""Inspection of a finished run: its masks are read and checked against its result."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +10,10 @@ from experiments.runs.facts import pruning_facts
 from prune import load_masks
 
 
-def inspect(directory: Path) -> tuple[dict, list[dict[str, str]]]:
-    """The result and the rows of layers.csv of a run, after its masks were checked anew.
+def inspect(directory: Path) -> tuple[dict, list[dict]]:
+    """Read the result and the rows of layers.csv of a run, and check its masks.
 
-    The network is built again, and counts, densities and `connected` are computed again.
+    The network is built again; counts, densities and `connected` are computed again.
 
     Raises:
         FileNotFoundError: If a file of the run is missing.
@@ -33,7 +33,7 @@ def inspect(directory: Path) -> tuple[dict, list[dict[str, str]]]:
 
 
 def certificate(result: dict) -> str:
-    """In a sentence, what Theorem 4 says of this run."""
+    """State in a sentence what follows from Theorem 4 for this run."""
     ratio = result["max_prune_cut_ratio"]
     if ratio is None:
         return "no certificate: Theorem 4 needs a conserved positive score (synflow)"

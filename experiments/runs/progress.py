@@ -1,24 +1,24 @@
-"""What a run tells about its progress; the command line shows it, tests and scripts are silent."""
+"""Progress of a run: the command line shows it, scripts and tests need not."""
 
 from collections.abc import Callable
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Listens to a run."""
+    """Methods that a run calls while it works."""
 
     def begin(self, label: str, length: int | None) -> None:
-        """A stage of `length` ticks begins; None: nobody knows how many."""
+        """Begin a stage of `length` ticks; None if the number is unknown."""
 
     def tick(self, count: int = 1) -> None:
-        """So many of them are done."""
+        """Count some ticks of the stage as done."""
 
     def note(self, text: str) -> None:
-        """Something worth a line of its own happened."""
+        """Show a line."""
 
 
 class Silent:
-    """Tells nobody."""
+    """A Progress that shows nothing."""
 
     def begin(self, label: str, length: int | None) -> None: ...
 
@@ -30,14 +30,18 @@ class Silent:
 
 
 def counter(progress: Progress, label: str) -> Callable[[int, int | None], None]:
-    """A function for those who report (done, total); less done than before begins a new stage."""
-    seen: list[int] = []
+    """Adapt a Progress to functions that call back with (done, total).
 
-    def report(done: int, total: int | None) -> None:
-        if not seen or done < seen[-1]:
+    A smaller `done` than before begins a new stage.
+    """
+    before: int | None = None
+
+    def on_count(done: int, total: int | None) -> None:
+        nonlocal before
+        if before is None or done < before:
             progress.begin(label, total)
-            seen.append(0)
-        progress.tick(done - seen[-1])
-        seen.append(done)
+            before = 0
+        progress.tick(done - before)
+        before = done
 
-    return report
+    return on_count

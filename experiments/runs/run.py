@@ -1,137 +1,119 @@
 """One experiment, top to bottom: data -> model -> scores -> masks -> training -> result."""
 
-import json
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from experiments.config import DTYPES, RunConfig
 from experiments.runs import files
-from experiments.runs.build import REINIT, SHUFFLE, images, initial_model, probe, probe_shape
-from experiments.runs.facts import fingerprint, layer_rows, pruning_facts, step_row, weight_rows
+from experiments.runs.build import images, initial_model, probe, probe_shape
+from experiments.runs.facts import layer_rows, pruning_facts, step_row
 from experiments.runs.pack import unpack
 from experiments.runs.progress import Progress, Silent
-from experiments.runs.sharing import TRAINED, beginning, take
-from prune import SCORES, Step, apply, load_masks, prune, save_masks
+from experiments.runs.provenance import provenance
+from experiments.runs.training import apply_everywhere, fit, seconds_of
+from prune import SCORES, Step, prune
 from prune.ablation import inverted, shuffled
-from prune.masks import Masks
 from prune.scores import Score
 from train.batches import Task
 from train.data import locate
-from train.loop import evaluate, train
-from train.prepared import prepared
-from train.ranks import check_same, joined, of_first, rank
-from train.seeds import seed_of
+from train.ranks import joined, of_first, rank
+from train.seeds import REINIT, SHUFFLE, seed_of
 
-# (config, data, progress) -> the network with its masks, what is said of them, seconds it took
-Pruned = Callable[[RunConfig, Task | None, Progress], tuple[nn.Module, dict, float]]
+
+class Pruned(NamedTuple):
+    """A network that is pruned and not yet trained with its final masks."""
+
+    model: nn.Module  # with its masks applied
+    facts: dict  # entries of result.json
+    seconds: float
+
+
+Pruning = Callable[[RunConfig, Task | None, Progress], Pruned]
 
 
 def run(config: RunConfig, progress: Progress | None = None) -> Path:
     """Prune at initialisation, train, evaluate, save; go on where an earlier call stopped.
 
-    A finished run is not repeated, and pruning that is saved is not done again. Everything
-    random comes from the seed, so equal configurations give equal files, timings aside.
+    A finished run is not repeated, and pruning that is saved is not done again. All random
+    numbers come from the seed, so equal configurations give equal files, timings aside.
     Under torchrun all ranks call it; the first prunes and writes.
 
     Args:
         config: From `resolve`.
-        progress: Told what happens; None for silence.
+        progress: Shows how far the run is; None shows nothing.
 
     Returns:
         The path of result.json.
 
     Raises:
-        FileNotFoundError: If the data set is needed and not there; nothing is built.
+        FileNotFoundError: If the data set is needed and missing; nothing is built.
         ValueError: If the model does not suit the data, or a file of the run is damaged.
         FloatingPointError: If scores or the training loss are not finite.
-        OSError: If the results folder cannot be written, another process is at this run, or
+        OSError: If the results folder cannot be written, another process works on this run, or
             another rank fails.
     """
-    return experiment(config, progress, _pruned_at_initialisation)
+    return experiment(config, progress, _prune_at_initialisation)
 
 
-def experiment(config: RunConfig, progress: Progress | None, pruned: Pruned) -> Path:
-    """What `run` does, with `pruned` to make the network that is trained last."""
+def experiment(config: RunConfig, progress: Progress | None, pruning: Pruning) -> Path:
+    """Do a run whose network is pruned by `pruning`; the rest is as in `run`."""
     progress = progress or Silent()
-    path = config.directory / files.RESULT
+    result = config.directory / files.RESULT
     with joined(config.device):
         if of_first(lambda: unpack(config.directory)):
-            files.read_result(path)
-            return path
+            files.read_result(result)
+            return result
+        provenance()  # now, because the project's files may change during the run
         if config.reads_data:
             locate(config.dataset, Path(config.data_dir))
         with files.owned(config.directory) if rank() == 0 else nullcontext():
             data = images(config, progress) if config.reads_data else None
-            model, facts, spent = pruned(config, data, progress)
-            accuracies, history = fit(config, config.directory, model, data, progress)
-            measured = {**facts, "score_dtype": config.score_dtype, **accuracies}
-            measured["seconds"] = {"prune": spent, "train": seconds_of(history)}
+            model, facts, seconds = pruning(config, data, progress)
+            trained = fit(config, config.directory, model, data, progress)
+            measured = {**facts, "score_dtype": config.score_dtype, **trained.accuracies}
+            measured["seconds"] = {"prune": seconds, "train": trained.seconds}
             if rank() == 0:
-                files.write_result(path, config, measured)
-    return path
+                files.write_result(result, config, measured)
+    return result
 
 
-def _pruned_at_initialisation(
-    config: RunConfig, data: Task | None, progress: Progress
-) -> tuple[nn.Module, dict, float]:
+def _prune_at_initialisation(config: RunConfig, data: Task | None, progress: Progress) -> Pruned:
     model = initial_model(config)
-    masks, steps = of_first(lambda: _prune_or_load(config, model, data, progress))
+    masks, steps = of_first(lambda: _masks_and_steps(config, model, data, progress))
     facts = pruning_facts(model, masks, steps, probe_shape(config))
     if config.ablate == "reinit":
         model = initial_model(config, REINIT)
     apply_everywhere(model, masks)
-    return model, facts, seconds_of(steps)
+    return Pruned(model, facts, seconds_of(steps))
 
 
-def apply_everywhere(model: nn.Module, masks: Masks) -> None:
-    """Apply the masks on this rank; a ValueError on all of them unless they have the same."""
-    check_same("masks", fingerprint(masks))
-    apply(model, masks)
-
-
-def _prune_or_load(
+def _masks_and_steps(
     config: RunConfig, model: nn.Module, data: Task | None, progress: Progress
-) -> tuple[dict[str, Tensor], list[dict[str, str]]]:
-    """The masks and one row for each step, as saved; computed and saved first if they are not."""
+) -> tuple[dict[str, Tensor], list[dict]]:
+    """Prune, unless the masks are saved; read the masks and the rows of steps.csv.
+
+    They are read from the files also right after they were written. So a resumed run goes on
+    from exactly what an uninterrupted one has.
+    """
     directory = config.directory
     if not (directory / files.MASKS).exists():
-        masks, steps, scores = _prune(config, model, data, progress)
-        layers = layer_rows(model, masks, scores)
-        files.write_rows(directory / files.LAYERS, files.LAYER_COLUMNS, layers)
-        files.write_rows(directory / files.STEPS, files.STEP_COLUMNS, steps)
-        save_masks(masks, directory / files.MASKS, owner(config))
-    masks = load_masks(directory / files.MASKS, model)
-    files.check_owner(directory / files.MASKS, config)
-    steps = files.read_rows(directory / files.STEPS, files.STEP_COLUMNS)
-    return masks, steps
+        _prune_and_save(config, model, data, progress)
+    masks = files.read_masks(directory / files.MASKS, model, config)
+    return masks, files.read_rows(directory / files.STEPS, files.STEP_COLUMNS)
 
 
-def owner(config: RunConfig) -> dict[str, str]:
-    """What a mask file says of the run that made it."""
-    return {"run": config.directory.name, "config": json.dumps(config.decisive)}
-
-
-def _prune(
+def _prune_and_save(
     config: RunConfig, model: nn.Module, data: Task | None, progress: Progress
-) -> tuple[dict[str, Tensor], list[dict], dict[str, Tensor] | None]:
-    rows, last, clock = [], [None], [time.perf_counter()]
-
-    def report(step: Step) -> None:
-        now = time.perf_counter()
-        row = step_row(step, now - clock[0])
-        if config.ablate == "shuffle":  # Theorem 4 says nothing of the masks that it leaves
-            row["prune_cut_ratio"] = None
-        rows.append(row)
-        last[0], clock[0] = step, now
-        progress.tick()
-
+) -> None:
+    """Write layers.csv, steps.csv and, last, masks.npz, which marks the pruning as done."""
     progress.begin(f"pruning to 1/{config.compression:g}", config.steps)
+    on_step = _StepRecorder(config, progress)
     masks = prune(
         model,
         _score(config),
@@ -141,82 +123,36 @@ def _prune(
         schedule=config.schedule,
         scope=config.scope,
         score_dtype=DTYPES[config.score_dtype],
-        report=report,
+        report=on_step,
     )
     if config.ablate == "shuffle":
         masks = shuffled(masks, torch.Generator().manual_seed(seed_of(config.seed, SHUFFLE)))
-    scores = last[0].scores if last[0] else None  # one scoring more; certified may take no step
-    return masks, rows, scores
+    # `scores` takes one more scoring. Certified takes no step if all weights are kept.
+    scores = on_step.last.scores if on_step.last else None
+    layers = layer_rows(model, masks, scores)
+    files.write_rows(config.directory / files.LAYERS, files.LAYER_COLUMNS, layers)
+    files.write_rows(config.directory / files.STEPS, files.STEP_COLUMNS, on_step.rows)
+    files.write_masks(config.directory / files.MASKS, masks, config)
 
 
 def _score(config: RunConfig) -> str | Score:
     return inverted(SCORES[config.pruner]) if config.ablate == "invert" else config.pruner
 
 
-def fit(
-    config: RunConfig, directory: Path, model: nn.Module, data: Task | None, progress: Progress
-) -> tuple[dict, list[dict]]:
-    """Accuracy before, best and after training; and the history, kept up to date in `directory`."""
-    if config.epochs == 0:
-        return {"untrained": None, "best": None, "final": None}, []
-    net = prepared(model, config.precision, config.compile)
-    untrained = evaluate(net, data)
-    rows: list[dict] = []
-    record = _recorder(config, directory, model)
+class _StepRecorder:
+    """The callback of `prune` after each step: collects the rows of steps.csv."""
 
-    def report(row: dict) -> None:
-        rows.append(row)
-        if rank() == 0:
-            files.write_rows(directory / files.HISTORY, files.HISTORY_COLUMNS, rows)
-            record(row)
-        progress.note(_epoch_line(rows, config.epochs))
+    def __init__(self, config: RunConfig, progress: Progress):
+        self.config, self.progress = config, progress
+        self.rows: list[dict] = []
+        self.last: Step | None = None
+        self.ended = time.perf_counter()  # of the step before
 
-    steps = -(-len(data.train.labels) // config.batch_size)
-    progress.begin("training", config.epochs * steps)
-    checkpoint, begun = directory / files.CHECKPOINT, beginning(config, model)
-    may_share = rank() == 0 and not config.record_weights and not checkpoint.exists()
-    if may_share and take(begun, directory, Path(config.results)):
-        progress.note("another run did the same training; it is not repeated")
-    history = train(net, data, config.training, config.seed, checkpoint, report, progress.tick)
-    if rank() == 0:
-        files.write_text(directory / TRAINED, begun)
-    best = max(history, key=lambda row: row["top1"])  # the earliest, if several
-    return {
-        "untrained": untrained,
-        "best": _accuracy(best),
-        "final": _accuracy(history[-1]),
-    }, history
-
-
-def _recorder(config: RunConfig, directory: Path, model: nn.Module) -> Callable[[dict], None]:
-    """Keeps weights.csv up to date, from the untrained network on; called after each epoch."""
-    if not config.record_weights:
-        return lambda row: None
-    path = directory / files.WEIGHTS
-    saved = path.exists()
-    rows = files.read_rows(path, files.WEIGHT_COLUMNS) if saved else weight_rows(model, 0)
-
-    def record(row: dict) -> None:
-        if row["epoch"] > int(rows[-1]["epoch"]):  # else an earlier session recorded it
-            rows.extend(weight_rows(model, row["epoch"]))
-            files.write_rows(path, files.WEIGHT_COLUMNS, rows)
-
-    return record
-
-
-def _accuracy(row: dict) -> dict:
-    return {"top1": row["top1"], "top5": row["top5"], "loss": row["test_loss"]}
-
-
-def _epoch_line(rows: list[dict], epochs: int) -> str:
-    row, seconds = rows[-1], seconds_of(rows) / len(rows)
-    left = timedelta(seconds=round(seconds * (epochs - len(rows))))
-    return (
-        f"epoch {row['epoch']}/{epochs}  lr {row['lr']:g}  train loss {row['train_loss']:.4f}  "
-        f"test loss {row['test_loss']:.4f}  top-1 {row['top1']:.2f} %  {left} left"
-    )
-
-
-def seconds_of(rows: list[dict]) -> float:
-    """How long the rows, of steps or epochs, took together."""
-    return sum(float(row["seconds"]) for row in rows)
+    def __call__(self, step: Step) -> None:
+        now = time.perf_counter()
+        row = step_row(step, now - self.ended)
+        if self.config.ablate == "shuffle":
+            row["prune_cut_ratio"] = None  # Theorem 4 does not hold for the shuffled masks
+        self.rows.append(row)
+        self.last, self.ended = step, now
+        self.progress.tick()

@@ -1,53 +1,73 @@
-"""Equal trainings are done once: runs of one results folder share the checkpoint of a whole one.
+"""Equal trainings are done once: runs in one results folder share the checkpoint of a training.
 
-Runs of iterative magnitude pruning begin alike, the first cycle with the dense network; two
-pruners may keep the same weights. A finished training leaves beside its checkpoint how it began;
-to share it is to link to the checkpoint, which takes no space.
+All runs of iterative magnitude pruning begin with a training of the dense network, and two
+pruners may keep the same weights. A finished training writes a file beside its checkpoint that
+identifies how it began. Another run with the same beginning links to that checkpoint, which takes
+no space.
 """
 
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from experiments.config import PRUNING, RunConfig
+from experiments.config import PRUNING_DETAILS, RunConfig
 from experiments.runs.files import CHECKPOINT
 from train import checkpoint
 
 TRAINED = ".trained"
-IN_THE_NETWORK = (*PRUNING, "pruner", "compression", "score_dtype", "init")  # not of training
+# Fields that change the network before a training, but not the training itself.
+BEFORE_TRAINING = (*PRUNING_DETAILS, "pruner", "compression", "score_dtype", "init")
 
 
-def beginning(config: RunConfig, model: nn.Module) -> str:
-    """Tells trainings apart by the state of the model and by all that they do from there."""
-    return checkpoint.fingerprint(model, _facts(config))
+class Training(NamedTuple):
+    """A training, as far as a configuration determines it: equal ones have equal results."""
+
+    options: tuple[tuple[str, object], ...]  # fields of the configuration that it depends on
+    init: str  # of the initial weights
+    compressions: tuple[str, ...]  # after each cycle before it, to 9 digits
+    trained: bool  # whether it begins with weights that are not the initial ones
+    owner: str | None  # the only run that has it; None: any run of these options
 
 
-def _facts(config: RunConfig) -> dict:
-    facts = {name: value for name, value in config.decisive.items() if name not in IN_THE_NETWORK}
-    return facts | {"device": torch.device(config.device).type}
+def trainings(config: RunConfig) -> list[Training]:
+    """List the trainings of a run.
 
-
-def trainings(config: RunConfig) -> list[str]:
-    """A name for each training of a run, so that those of one name will be equal.
-
-    Said before anything is built, so that pruners which will keep the same weights are not known.
+    They are computed from the configuration alone, without building the network. So two pruners
+    that will keep the same weights have different trainings here, though they will share one.
     """
     n = config.cycles
     shares = not config.record_weights and (n > 0 or config.compression == 1)
-    begun = [_facts(config), config.init, None if shares else config.directory.name]
-    kept = [f"{config.compression ** (k / n):.9g}" for k in range(1, n + 1)]
-    return [json.dumps([*begun, kept[:k], k > 0 and config.rewind]) for k in range(n + 1)]
+    options = tuple(_options(config).items())
+    owner = None if shares else config.directory.name
+    compressions = tuple(f"{config.compression ** (k / n):.9g}" for k in range(1, n + 1))
+    return [
+        Training(options, config.init, compressions[:k], k > 0 and not config.rewind, owner)
+        for k in range(n + 1)
+    ]
+
+
+def beginning(config: RunConfig, model: nn.Module) -> str:
+    """Identify a training by the state of the network and by the options it depends on."""
+    return checkpoint.fingerprint(model, _options(config))
+
+
+def _options(config: RunConfig) -> dict:
+    """The fields that a training of a given network depends on."""
+    options = {
+        name: value for name, value in config.decisive.items() if name not in BEFORE_TRAINING
+    }
+    return options | {"device": torch.device(config.device).type}
 
 
 def take(begun: str, directory: Path, results: Path) -> bool:
-    """Link the checkpoint of a training that began so into `directory`, which has none.
+    """Link the checkpoint of a training with this beginning into `directory`, which has none.
 
     Returns:
-        Whether there is one: undamaged, on a file system with links.
+        True if such a checkpoint was found, is not damaged and could be linked.
     """
     for pattern in ("*", "*/cycle-*"):
         for found in results.glob(f"{pattern}/{TRAINED}"):

@@ -1,16 +1,16 @@
-"""Which runs a sweep is made of."""
+"""The runs that a sweep is made of."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
 
-from experiments.config import PRUNING, RunConfig
+from experiments.config import PRUNING_DETAILS, RunConfig
 from experiments.resolve import resolve
 
 PAPER_COMPRESSIONS = tuple(10 ** (k / 4) for k in range(13))  # 10^0, 10^0.25, ..., 10^3 (Sec. 7)
 AXES = ("seed", "dataset", "model", "compression", "pruner", "ablate", "cycles")  # slowest first
 NOT_IN_CYCLES = ("steps", "schedule", "scope", "score_dtype")
-DENSE = {"compression": 1.0, "pruner": "magnitude"}
-LISTS = {  # option of a sweep -> its axis, and what it is where it is not given
+DENSE_OPTIONS = {"compression": 1.0, "pruner": "magnitude"}  # the run that stands for all pruners
+LISTS = {  # option of a sweep -> its axis, and the values where it is not given
     "models": ("model", ["mlp"]),
     "datasets": ("dataset", ["digits"]),
     "pruners": ("pruner", ["random", "magnitude", "snip", "grasp", "synflow"]),
@@ -22,10 +22,10 @@ LISTS = {  # option of a sweep -> its axis, and what it is where it is not given
 
 
 def of_lists(given: Mapping[str, object]) -> list[RunConfig]:
-    """The grid of a sweep's options: those in LISTS are lists, the others hold for all runs.
+    """Make the grid of a sweep's options: those in LISTS are lists, the others hold for all runs.
 
     Raises:
-        ValueError: As `grid`.
+        ValueError: As in `grid`.
     """
     if given["cycles"] and given["pruners"]:
         raise ValueError("--cycles is for imp, which takes no --pruners: make two sweeps")
@@ -35,9 +35,9 @@ def of_lists(given: Mapping[str, object]) -> list[RunConfig]:
 
 
 def grid(axes: Mapping[str, Sequence], given: Mapping[str, object]) -> list[RunConfig]:
-    """Every combination of the axes, each run once; the dense network once for all pruners.
+    """Make every combination of the axes, each run once; the dense network once for all pruners.
 
-    An option applies where it means something: `schedule` to pruners that take several steps.
+    An option applies where it has a meaning: `schedule` to pruners that take several steps.
     With `cycles` above 0 a run is one of `imp`, which has no pruner of its own.
 
     Args:
@@ -48,13 +48,10 @@ def grid(axes: Mapping[str, Sequence], given: Mapping[str, object]) -> list[RunC
         ValueError: If an option is wrong, or does nothing in all of the grid.
     """
     if any(axes["cycles"]):
-        idle = [name for name in NOT_IN_CYCLES if given.get(name) is not None]
-        idle += ["ablates"] if any(axes["ablate"]) else []
-        if idle:
-            raise ValueError(f"--{idle[0].replace('_', '-')} means nothing with --cycles")
+        _check_cycles(axes, given)
     configs = []
     for values in product(*(axes[name] for name in AXES)):
-        configs.append(_point(dict(given) | dict(zip(AXES, values))))
+        configs.append(_point(dict(given) | dict(zip(AXES, values, strict=True))))
     configs = list(dict.fromkeys(configs))
     for name in ("steps", "schedule", "scope", "rewind"):
         if given.get(name) is not None and all(getattr(c, name) != given[name] for c in configs):
@@ -62,9 +59,20 @@ def grid(axes: Mapping[str, Sequence], given: Mapping[str, object]) -> list[RunC
     return configs
 
 
+def _check_cycles(axes: Mapping[str, Sequence], given: Mapping[str, object]) -> None:
+    """Refuse the options without a meaning for `imp`."""
+    idle = [name for name in NOT_IN_CYCLES if given.get(name) is not None]
+    if any(axes["ablate"]):
+        idle.append("ablates")
+    if idle:
+        raise ValueError(f"--{idle[0].replace('_', '-')} means nothing with --cycles")
+
+
 def _point(options: dict[str, object]) -> RunConfig:
+    """The run of one combination, without the options that have no meaning for it."""
     if options["compression"] == 1:
-        return resolve({k: v for k, v in options.items() if k not in PRUNING} | DENSE)
+        shared = {k: v for k, v in options.items() if k not in PRUNING_DETAILS}
+        return resolve(shared | DENSE_OPTIONS)
     if options["cycles"]:
         return resolve({k: v for k, v in options.items() if k != "pruner"})
     one_step = options["pruner"] != "synflow" and options.get("steps") in (None, 1)
@@ -74,7 +82,7 @@ def _point(options: dict[str, object]) -> RunConfig:
 
 
 def shard(configs: Sequence[RunConfig], part: int, parts: int) -> list[RunConfig]:
-    """Part 1, 2, ..., `parts` of the runs, dealt like cards; together the parts are all.
+    """Part 1, 2, ... of `parts`: every parts-th run; together the parts are all runs.
 
     Raises:
         ValueError: If there is no such part.

@@ -1,59 +1,76 @@
-"""Sweeps with a name: the runs behind results/laptop, and so behind what its page says."""
+"""Sweeps with a name: the runs of results/laptop, from which its page is made."""
 
 from collections.abc import Mapping, Sequence
 
 from experiments.config import RunConfig
 from experiments.sweeps.grid import AXES, grid
 
-PLACES = ("data_dir", "results", "device")  # what is left to choose
+ALLOWED = ("data_dir", "results", "device")  # options that can be given with a preset
 FIVE = ["random", "magnitude", "snip", "grasp", "synflow"]
-SEEDS = [0, 1, 2]
-SANITY = [10.0, 100.0, 1000.0]
-LAPTOP = {"width": 0.25, "train_images": 10_000, "batch_size": 64, "epochs": 8, "lr_drops": (5, 7)}
-LAPTOP |= {"device": "cpu", "precision": "float32"}  # unless another device is given
-USUAL = {"dataset": ["fashion-mnist"], "model": ["vgg11"], "seed": SEEDS}
-USUAL |= {"pruner": FIVE, "ablate": [None], "cycles": [0]}
-CERTIFIED = {"pruner": ["synflow"], "schedule": "certified"}
+COMMON = {  # options of all presets; a part of a preset may set others
+    "dataset": ["fashion-mnist"],
+    "train_images": 10_000,
+    "model": ["vgg11"],
+    "width": 0.25,
+    "pruner": FIVE,
+    "ablate": [None],
+    "cycles": [0],
+    "seed": [0, 1, 2],
+    "epochs": 8,
+    "batch_size": 64,
+    "lr_drops": (5, 7),
+    "device": "cpu",
+    "precision": "float32",
+}
+DECADES = [1.0, 10.0, 100.0, 1000.0, 10_000.0]
+HALF_DECADES = [10 ** (k / 2) for k in range(9)]  # 1 to 10,000
+RESNET = {"model": ["resnet18"], "epochs": 12, "lr_drops": (9, 11), "compression": DECADES}
 
-# Fig. 6: with the dense network as its first point; then its ResNet, coarser and longer
-TO_10000 = {"compression": [10 ** (k / 2) for k in range(9)]}
-RESNET = {"model": ["resnet18"], "compression": [1.0, 10.0, 100.0, 1000.0, 10_000.0]}
-RESNET |= {"epochs": 12, "lr_drops": (9, 11)}
-# Fig. 5a
-CYCLES = {"compression": [10 ** (k / 2) for k in range(1, 7)], "cycles": [1, 2, 3]}
-
-PRESETS: dict[str, list[dict]] = {
-    "laptop-pruners": [TO_10000, TO_10000 | CERTIFIED],
-    "laptop-ablations": [{"compression": SANITY, "ablate": ["shuffle", "reinit", "invert"]}],
-    "laptop-float32": [{"compression": SANITY, "pruner": ["synflow"], "score_dtype": "float32"}],
-    "laptop-cycles": [CYCLES, CYCLES | {"rewind": False}],
-    "laptop-resnet18": [RESNET, RESNET | CERTIFIED],
+PRESETS: dict[str, list[dict]] = {  # each is made of one or two grids
+    "laptop-pruners": [  # Fig. 6
+        {"compression": HALF_DECADES},
+        {"compression": HALF_DECADES, "pruner": ["synflow"], "schedule": "certified"},
+    ],
+    "laptop-ablations": [
+        {"compression": [10.0, 100.0, 1000.0], "ablate": ["shuffle", "reinit", "invert"]},
+    ],
+    "laptop-float32": [
+        {"compression": [10.0, 100.0, 1000.0], "pruner": ["synflow"], "score_dtype": "float32"},
+    ],
+    "laptop-cycles": [  # Fig. 5a
+        {"compression": HALF_DECADES[1:7], "cycles": [1, 2, 3]},
+        {"compression": HALF_DECADES[1:7], "cycles": [1, 2, 3], "rewind": False},
+    ],
+    "laptop-resnet18": [  # Fig. 6
+        RESNET,
+        {**RESNET, "pruner": ["synflow"], "schedule": "certified"},
+    ],
 }
 
 
 def preset(names: Sequence[str], given: Mapping[str, object]) -> list[RunConfig]:
-    """The runs of these presets, one preset after the other, each with all of seed 0 first.
+    """The runs of these presets, one preset after the other, each with all runs of seed 0 first.
 
     Args:
         names: Keys of PRESETS, or "laptop" for all of them.
-        given: Options by name, None where not given; only those in PLACES may be.
+        given: Options by name, None where not given; only those in ALLOWED may be.
 
     Raises:
-        ValueError: If there is no such preset, or an option is given that it decides.
+        ValueError: If there is no such preset, or an option is given that presets set.
     """
-    places = {name: value for name, value in given.items() if value is not None}
-    if idle := [f"--{name.replace('_', '-')}" for name in places if name not in PLACES]:
-        raise ValueError(f"--preset decides itself what {', '.join(idle)} would say")
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if refused := [f"--{name.replace('_', '-')}" for name in chosen if name not in ALLOWED]:
+        raise ValueError(f"{', '.join(refused)} cannot be combined with --preset, which sets it")
     configs: list[RunConfig] = []
     for name in PRESETS if "laptop" in names else names:
         if name not in PRESETS:
             raise ValueError(f"--preset must be laptop or of {', '.join(PRESETS)}; not {name}")
-        runs = [config for part in PRESETS[name] for config in _runs(part | places)]
+        runs = [config for part in PRESETS[name] for config in _runs(part | chosen)]
         configs += sorted(runs, key=lambda config: config.seed)
     return list(dict.fromkeys(configs))
 
 
 def _runs(part: dict[str, object]) -> list[RunConfig]:
-    chosen = LAPTOP | USUAL | part
-    axes = {name: chosen.pop(name) for name in AXES}
-    return grid(axes, chosen)
+    options = COMMON | part
+    axes = {name: options.pop(name) for name in AXES}
+    return grid(axes, options)

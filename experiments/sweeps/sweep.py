@@ -1,20 +1,19 @@
-"""A sweep: what is to do, doing it with a crew, and what came out."""
+"""A sweep: its plan with estimates, the work in several processes, and the summary."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from datetime import timedelta
 
 from experiments.config import RunConfig
 from experiments.runs import files
 from experiments.runs.progress import Progress
-from experiments.runs.sharing import TRAINED, trainings
-from experiments.series import series_name
+from experiments.runs.sharing import TRAINED, Training, trainings
+from experiments.series import series_of
 from experiments.sweeps.cost import START, Clock
 from experiments.sweeps.workers import Outcome, work
 
 
 def state(config: RunConfig) -> str:
-    """ "finished", "failed", "started" or "to do", by what is on disk."""
+    """The state of a run by its files: "finished", "failed", "started" or "to do"."""
     directory = config.directory
     try:
         files.read_result(directory / files.RESULT)
@@ -32,10 +31,10 @@ def state(config: RunConfig) -> str:
 
 
 def plan(configs: Sequence[RunConfig], jobs: int) -> list[dict]:
-    """One row per run: its directory's name, its state, and an estimate of its seconds.
+    """List the runs: the name of the directory, the state, and an estimate of the seconds.
 
-    The seconds are those of the run itself while `jobs` of them share the machine, without the
-    trainings that it shares with a run above it; a finished run's are what it took.
+    The seconds are those of the run itself while `jobs` runs share the machine, without the
+    trainings that it shares with a run above it. For a finished run they are measured.
     """
     states = {config: state(config) for config in configs}
     taken, todo = _parted(states)
@@ -47,12 +46,12 @@ def plan(configs: Sequence[RunConfig], jobs: int) -> list[dict]:
 
 
 def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[Outcome]:
-    """Do all runs that are not finished, `jobs` at a time, and go on with those that were begun.
+    """Do all runs that are not finished, `jobs` at a time; a run that was begun goes on.
 
     A run that fails leaves `failure.txt` in its directory and is tried again by the next call.
 
     Returns:
-        What became of the runs that this call did.
+        The outcomes of the runs that this call did.
     """
     taken, todo = _parted({config: state(config) for config in configs})
     clock = _clock(taken, jobs)
@@ -63,7 +62,7 @@ def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[O
     outcomes = []
     for outcome in work(todo, jobs):
         outcomes.append(outcome)
-        _write_down(outcome)
+        _record_failure(outcome)
         todo.remove(outcome.config)
         if outcome.state == "finished":
             taken[outcome.config] = _taken(outcome.config)
@@ -74,13 +73,13 @@ def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[O
 
 
 def _parted(states: Mapping[RunConfig, str]) -> tuple[dict[RunConfig, float], list[RunConfig]]:
-    """What the finished runs took, and the runs to do."""
+    """The seconds of the finished runs, and the runs to do."""
     taken = {config: _taken(config) for config, found in states.items() if found == "finished"}
     return taken, [config for config in states if config not in taken]
 
 
 def _clock(taken: Mapping[RunConfig, float], jobs: int) -> Clock:
-    """A clock that has learned from these runs."""
+    """A clock that has the times of these runs."""
     clock = Clock(jobs)
     for config, seconds in taken.items():
         clock.learn(config, seconds)
@@ -97,13 +96,13 @@ def _expected(
 ) -> dict[RunConfig, float]:
     """Seconds of each run to do; a training that several share counts for the first of them."""
     here = [config for config in finished if (config.directory / TRAINED).exists()]
-    done = {name for config in here for name in trainings(config)}
+    done: set[Training] = {training for config in here for training in trainings(config)}
     seconds = {}
     for config in todo:
-        names = trainings(config)
-        own = len(set(names) - done) / len(names)
+        needed = trainings(config)
+        own = len(set(needed) - done) / len(needed)
         seconds[config] = max(START, own * clock.seconds(config))
-        done.update(names)
+        done.update(needed)
     return seconds
 
 
@@ -112,8 +111,8 @@ def _left(clock: Clock, todo: Sequence[RunConfig], finished: Iterable[RunConfig]
     return f"{len(todo)} to do, about {timedelta(seconds=round(seconds))} left"
 
 
-def _write_down(outcome: Outcome) -> None:
-    """Leave, or take away, the record of a failure."""
+def _record_failure(outcome: Outcome) -> None:
+    """Write the reason of a failure, or remove it after a success."""
     file = outcome.config.directory / files.FAILURE
     try:
         if outcome.state == "failed":
@@ -122,7 +121,7 @@ def _write_down(outcome: Outcome) -> None:
         elif outcome.state == "finished":
             file.unlink(missing_ok=True)
     except OSError:
-        pass  # a full or read-only disk may be why the run failed; the others still go on
+        pass  # perhaps the run failed on a full or read-only disk; the others still go on
 
 
 def _sentence(outcome: Outcome) -> str:
@@ -135,16 +134,17 @@ def _sentence(outcome: Outcome) -> str:
 
 
 def summary(configs: Sequence[RunConfig]) -> list[dict]:
-    """One row per dataset, model, pruner, ablation and compression: what its seeds came to.
+    """Summarise the seeds of each dataset, model, series and compression in a row.
 
-    `top1` is the final accuracy: mean, least and largest; None where nothing was trained.
+    `top1`, `least` and `largest` are the mean, least and largest final accuracy, None where
+    nothing was trained.
     """
     groups: dict[tuple, list[RunConfig]] = {}
     for config in configs:
-        key = (config.dataset, config.model, series_name(asdict(config)), config.compression)
+        key = (config.dataset, config.model, series_of(config).label, config.compression)
         groups.setdefault(key, []).append(config)
     return [
-        dict(zip(("dataset", "model", "pruner", "compression"), key)) | _row(group)
+        dict(zip(("dataset", "model", "pruner", "compression"), key, strict=True)) | _row(group)
         for key, group in sorted(groups.items())
     ]
 

@@ -1,8 +1,9 @@
-"""A crew of processes for runs: each works alone, and none outlives who hired it.
+"""Worker processes that do runs, each alone; none outlives the process that started it.
 
-A worker is a fresh process with its share of the threads. It listens to its employer all the
-time: when the connection closes, because the employer is done or was killed, it stops at once.
-The files of a run are whole at every moment, so nothing is lost that the next call needs.
+A worker is a fresh process with its share of the threads. A thread in it waits for messages of the
+parent process all the time. When the connection closes, because the parent has ended or was
+killed, the worker stops at once. The files of a run are whole at every moment, so the next sweep
+finds all that it needs.
 """
 
 import multiprocessing
@@ -23,7 +24,7 @@ from experiments.runs.imp import perform
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: "finished", "failed", or "elsewhere" (another process is at it)."""
+    """The end of a run: "finished", "failed", or "elsewhere" (another process works on it)."""
 
     config: RunConfig
     state: str
@@ -32,16 +33,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Worker:
-    """A process and the way to it."""
+    """A worker process, and the parent's end of the connection to it."""
 
     process: BaseProcess
     connection: Connection
 
 
 def work(configs: Sequence[RunConfig], jobs: int) -> Iterator[Outcome]:
-    """Do the runs with `jobs` processes; yields each outcome as it comes.
+    """Do the runs in `jobs` processes; yield each outcome when it comes.
 
-    A run that raises, or that takes its process down with it, does not stop the others.
+    A run that raises, or that ends its process, does not stop the others.
     """
     waiting = list(configs)[::-1]
     threads = max(1, torch.get_num_threads() // jobs)
@@ -50,7 +51,7 @@ def work(configs: Sequence[RunConfig], jobs: int) -> Iterator[Outcome]:
     try:
         while waiting or busy:
             while waiting and len(busy) < jobs:
-                worker, config = idle.pop() if idle else _hire(threads), waiting.pop()
+                worker, config = idle.pop() if idle else _start(threads), waiting.pop()
                 worker.connection.send(config)
                 busy[worker.connection] = worker, config
             for connection in wait(busy):
@@ -59,14 +60,14 @@ def work(configs: Sequence[RunConfig], jobs: int) -> Iterator[Outcome]:
                     outcome = connection.recv()
                     idle.append(worker)
                 except EOFError:
-                    outcome = Outcome(config, "failed", _death(worker))
+                    outcome = Outcome(config, "failed", _cause_of_death(worker))
                 yield outcome
     finally:
-        _dismiss(idle + [worker for worker, _ in busy.values()])
+        _stop(idle + [worker for worker, _ in busy.values()])
 
 
-def _hire(threads: int) -> Worker:
-    """Start a worker. Ctrl-C is blocked in it: its employer decides when it stops."""
+def _start(threads: int) -> Worker:
+    """Start a worker. Ctrl-C is blocked in it: the parent process decides when it stops."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, threads), daemon=True)
@@ -79,14 +80,14 @@ def _hire(threads: int) -> Worker:
     return Worker(process, ours)
 
 
-def _death(worker: Worker) -> str:
+def _cause_of_death(worker: Worker) -> str:
     worker.process.join()
     code = worker.process.exitcode
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return f"its process died ({how}); is there enough memory?"
 
 
-def _dismiss(workers: list[Worker]) -> None:
+def _stop(workers: list[Worker]) -> None:
     for worker in workers:
         worker.connection.close()
         worker.process.kill()
@@ -95,29 +96,30 @@ def _dismiss(workers: list[Worker]) -> None:
 
 
 def _serve(connection: Connection, threads: int) -> None:
-    """A worker's life."""
+    """The main function of a worker process: do each run that the parent sends."""
     torch.set_num_threads(threads)
-    orders: SimpleQueue[RunConfig] = SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, orders), daemon=True).start()
+    received: SimpleQueue[RunConfig] = SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, received), daemon=True).start()
     while True:
-        connection.send(attempt(orders.get()))
+        connection.send(attempt(received.get()))
 
 
-def _listen(connection: Connection, orders: SimpleQueue) -> None:
+def _receive(connection: Connection, received: SimpleQueue) -> None:
+    """Put what the parent sends into a queue; end the process when the connection closes."""
     try:
         while True:
-            orders.put(connection.recv())
+            received.put(connection.recv())
     except (EOFError, OSError):
-        os._exit(0)  # the employer is gone; what is half done is not waited for
+        os._exit(0)  # at once: an unfinished run goes on at the next call
 
 
 def attempt(config: RunConfig) -> Outcome:
-    """Do a run in this process, and say how it ended."""
+    """Do a run in this process, and return its outcome."""
     try:
         perform(config)
     except BlockingIOError as error:
         return Outcome(config, "elsewhere", str(error))
-    except Exception as error:  # whatever it is, the other runs go on
+    except Exception as error:  # of any kind: the other runs go on
         text = " ".join(str(error).split())
         return Outcome(config, "failed", f"{type(error).__name__}: {text}")
     return Outcome(config, "finished")

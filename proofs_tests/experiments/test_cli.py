@@ -121,7 +121,7 @@ USELESS = {
     f"{ZERO} --lr 0.1": "--lr does nothing with --epochs 0",
     f"{ZERO} --lr-drops 1": "--lr-drops does nothing with --epochs 0",
     f"{ZERO} --lr-drops none": "--lr-drops does nothing with --epochs 0",
-    f"{ZERO} --drop-factor 0.1 --lr 1": "--lr, --drop-factor does nothing with --epochs 0",
+    f"{ZERO} --drop-factor 0.1 --lr 1": "--lr, --drop-factor do nothing with --epochs 0",
     f"{ZERO} --weight-decay 0": "--weight-decay does nothing with --epochs 0",
     f"{ZERO} --record-weights": "--record-weights does nothing with --epochs 0",
     f"{ZERO} --precision float32": "--precision does nothing with --epochs 0",

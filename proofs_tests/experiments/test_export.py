@@ -1,4 +1,4 @@
-"""`export`: a run's network without what it does not need, in a file that runs by itself."""
+"""`export`: a smaller network from a run, in a file that runs without the project."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from experiments.config import restore
-from experiments.runs import files as results
+from experiments.runs import files
 from experiments.runs.build import initial_model
 from experiments.runs.export import BATCHES, COMPACT, export
 from experiments.runs.run import run
@@ -28,13 +28,13 @@ def trained(tmp_path_factory) -> Path:
 
 
 def network(directory: Path) -> torch.nn.Module:
-    """What the run trained, in eval mode."""
-    config = restore(results.read_result(directory / results.RESULT)["config"])
+    """The trained network of the run, in eval mode."""
+    config = restore(files.read_result(directory / files.RESULT)["config"])
     model = initial_model(config)
     if config.epochs:
-        state = checkpoint.load(directory / results.CHECKPOINT, torch.device("cpu"))
+        state = checkpoint.load(directory / files.CHECKPOINT, torch.device("cpu"))
         model.load_state_dict(state["model"])
-    apply(model, load_masks(directory / results.MASKS, model))
+    apply(model, load_masks(directory / files.MASKS, model))
     return model.eval()
 
 
@@ -43,7 +43,7 @@ def parameters(sizes: tuple[int, ...]) -> int:
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_what_it_says_and_saves(trained, device):
+def test_the_counts_and_the_saved_network_are_right(trained, device):
     made = export(trained, device)
     model, x = network(trained), torch.randn(7, 1, 8, 8)
     first, second = list(prunable(model).values())[1:]
@@ -81,7 +81,7 @@ def test_a_run_without_epochs_gives_its_network_untrained(tmp_path):
     assert torch.allclose(small(x), network(directory)(x), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [results.CHECKPOINT, results.MASKS, results.RESULT])
+@pytest.mark.parametrize("name", [files.CHECKPOINT, files.MASKS, files.RESULT])
 def test_a_run_that_lacks_a_file(trained, tmp_path, name):
     for file in trained.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -90,3 +90,17 @@ def test_a_run_that_lacks_a_file(trained, tmp_path, name):
     with pytest.raises(FileNotFoundError, match=name):
         export(tmp_path, "cpu")
     assert not (tmp_path / COMPACT).exists()
+
+
+def test_a_full_disk_leaves_the_file_of_before(trained, monkeypatch):
+    path = export(trained, "cpu").path
+    before, names = path.read_bytes(), sorted(p.name for p in trained.iterdir())
+
+    def full(program, file):
+        file.write(before[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch.export, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        export(trained, "cpu")
+    assert path.read_bytes() == before and sorted(p.name for p in trained.iterdir()) == names

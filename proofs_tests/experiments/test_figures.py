@@ -15,6 +15,7 @@ from experiments.figures import (
 )
 from experiments.figures.published import published_rows
 from experiments.runs.files import LAYER_COLUMNS, WEIGHT_COLUMNS, write_rows
+from experiments.series import Series
 from proofs_tests.tools.network_figures import figure
 from proofs_tests.tools.sweeps import ablated, result, sweep
 
@@ -23,12 +24,13 @@ def test_curves_of_all_pruners_begin_with_the_same_dense_network(tmp_path):
     sweep(tmp_path)
     [panel] = collect.panels(collect.runs(tmp_path), {})
     curves = collect.curves(panel.rows)
-    assert list(curves) == ["magnitude", "synflow"]
-    for name, shift in (("magnitude", [0, -1]), ("synflow", [5, 6])):
-        points = dict(collect.points(curves[name], "final_top1"))
+    magnitude, synflow = Series("magnitude"), Series("synflow")
+    assert list(curves) == [magnitude, synflow]
+    for series, shift in ((magnitude, [0, -1]), (synflow, [5, 6])):
+        points = dict(collect.points(curves[series], "final_top1"))
         assert points[1] == [90, 91] and points[10] == [80 + s for s in shift]
-    assert collect.critical(curves["magnitude"]) == {0: 100, 1: 10}
-    assert collect.critical(curves["synflow"]) == {0: 100, 1: 100}
+    assert collect.critical(curves[magnitude]) == {0: 100, 1: 10}
+    assert collect.critical(curves[synflow]) == {0: 100, 1: 100}
 
 
 def test_runs_of_other_settings_are_in_other_panels(tmp_path):

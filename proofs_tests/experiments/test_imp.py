@@ -1,4 +1,4 @@
-"""Iterative magnitude pruning (Sec. 5): counts, nesting, rewinding, resumption, and its worth."""
+"""Iterative magnitude pruning (Sec. 5): counts, nesting, rewinding, resumption, accuracy."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ def cycled(results: Path, **given):
 
 
 def everything(directory: Path) -> dict[str, object]:
-    """All files of a run and of its cycles, timings aside."""
+    """All files of a run and of its cycles, without timings."""
     found = {"": files(directory)}
     for cycle in directory.glob("cycle-*"):
         found[cycle.name] = {**files(cycle)}
@@ -90,7 +90,7 @@ def beginnings(monkeypatch) -> list[dict[str, torch.Tensor]]:
 
 
 def test_survivors_begin_every_training_with_their_initial_weights(tmp_path, beginnings):
-    """Rewinding: the published code forgot it for a year (FACTS.md 4.4)."""
+    """The published data of Fig. 5 were made without rewinding (DEPARTURES.md, row 6)."""
     config = cycled(tmp_path, model="mlp")
     directory = imp(config).parent
     initial = initial_model(config).state_dict()
@@ -118,7 +118,7 @@ def test_with_and_without_rewinding_are_two_runs(tmp_path):
 
 @pytest.mark.parametrize("at", [0, 30, 60, 120, 170])
 def test_interrupted_anywhere_it_goes_on_and_ends_as_uninterrupted(tmp_path, done, at):
-    """A killed imp repeats at most an epoch; all its files are those of one that ran through."""
+    """A killed `imp` repeats at most an epoch; its files equal those of an uninterrupted one."""
     config = cycled(tmp_path)
     with pytest.raises(Killed):
         imp(config, Killer(at))
@@ -142,8 +142,8 @@ def test_finished_cycles_are_not_trained_again(tmp_path, monkeypatch):
 
 
 def test_a_finished_imp_is_not_repeated(done, monkeypatch):
-    monkeypatch.setattr(module, "fit", lambda *_: pytest.fail("trained again"))
-    monkeypatch.setattr(runs, "fit", lambda *_: pytest.fail("trained again"))
+    for place in (module, runs):
+        monkeypatch.setattr(place, "fit", lambda *_: pytest.fail("trained again"))
     assert imp(cycled(done.parent)) == done / "result.json"
 
 
@@ -189,7 +189,7 @@ def test_what_means_nothing_for_imp_is_a_usage_error(tmp_path, wrong):
 
 @pytest.mark.slow
 def test_three_cycles_end_at_least_as_accurate_as_one_shot_magnitude_at_30(tmp_path):
-    """On digits with the recipe of the data set, mean over 5 seeds."""
+    """On digits with the data set's recipe; means over 5 seeds."""
     final = {"imp": [], "one-shot": []}
     for seed in range(5):
         given = {"compression": 30, "epochs": None, "seed": seed}

@@ -1,4 +1,4 @@
-"""Sweeps with a name: what they are made of, and that they can be compared with each other."""
+"""Sweeps with a name: the runs they consist of, and that these can be compared."""
 
 from collections import Counter
 from dataclasses import replace
@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
-from experiments.series import series_name
+from experiments.series import series_of
 from experiments.sweeps.grid import shard
-from experiments.sweeps.presets import FIVE, PLACES, PRESETS, preset
+from experiments.sweeps.presets import ALLOWED, FIVE, PRESETS, preset
 
 ALL = preset(["laptop"], {"device": "cpu"})
 
@@ -60,7 +60,7 @@ def test_the_pruners_go_to_10000_in_half_decades_with_certified_beside_them():
         "3162",
         "1e+04",
     ]
-    assert {series_name(vars(c)) for c in configs} == {*FIVE, "synflow certified", "dense"}
+    assert {series_of(c).label for c in configs} == {*FIVE, "synflow certified", "dense"}
     assert len(configs) == 3 * (1 + 8 * 6)
 
 
@@ -89,10 +89,10 @@ def test_cycles_are_rewound_or_not_at_six_compressions():
 def test_resnet18_has_the_same_methods_and_its_own_dense_network():
     configs = part("resnet18")
     assert {config.model for config in configs} == {"resnet18"} and len(exponents(configs)) == 5
-    assert {series_name(vars(c)) for c in configs} == {*FIVE, "synflow certified", "dense"}
+    assert {series_of(c).label for c in configs} == {*FIVE, "synflow certified", "dense"}
 
 
-def test_a_preset_is_listed_dealt_and_told_where(tmp_path):
+def test_a_preset_is_listed_split_into_shards_and_put_into_a_folder(tmp_path):
     outcome = sweep("--preset", "laptop-float32,laptop-cycles", "--shard", "2/3", "--dry-run",
                     "--results", tmp_path / "here", "--device", "cpu")  # fmt: skip
     assert outcome.exit_code == 0, outcome.output
@@ -112,13 +112,14 @@ def test_a_preset_is_listed_dealt_and_told_where(tmp_path):
 def test_what_a_preset_decides_cannot_be_given(option, tmp_path):
     outcome = sweep("--preset", "laptop", "--dry-run", *option.split(), "--results", tmp_path)
     name = option.split()[0].replace("--no-", "--")
-    assert outcome.exit_code == 2 and f"itself what {name} would say" in outcome.output
+    assert outcome.exit_code == 2
+    assert f"{name} cannot be combined with --preset, which sets it" in outcome.output
     assert not list(tmp_path.iterdir())
 
 
 def test_where_and_on_what_it_runs_can_be_given():
-    assert set(PLACES) == {"data_dir", "results", "device"}
-    assert preset(["laptop-float32"], dict.fromkeys(PLACES))
+    assert set(ALLOWED) == {"data_dir", "results", "device"}
+    assert preset(["laptop-float32"], dict.fromkeys(ALLOWED))
 
 
 def test_an_unknown_preset_is_refused_with_the_names_there_are(tmp_path):

@@ -1,4 +1,4 @@
-"""Several ranks (gloo) do what one process does; one that is killed takes nothing with it."""
+"""Several ranks (gloo) compute what one process computes; a killed rank loses nothing."""
 
 import csv
 import json
@@ -46,7 +46,7 @@ def history(results: Path) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory) -> list[dict]:
-    """What two ranks made of proofs_tests/tools/rank.py."""
+    """The results of proofs_tests/tools/rank.py on two ranks."""
     folder = tmp_path_factory.mktemp("two")
     process = launch(ROOT / "proofs_tests" / "tools" / "rank.py", folder)
     _, errors = process.communicate(timeout=200)
@@ -57,7 +57,7 @@ def two(tmp_path_factory) -> list[dict]:
 def test_two_ranks_learn_as_one_process_with_batch_norm_and_uneven_batches(
     two, tmp_path, one_thread
 ):
-    """Global statistics, gradients weighted by the sizes: the curve is that of one process."""
+    """Statistics are global and gradients weighted by size, so the curve is that of one process."""
     alone = ranked.learning_curve(tmp_path)
     for found in two:
         for ours, theirs in zip(alone["history"], found["history"], strict=True):
@@ -73,7 +73,7 @@ def test_ranks_hold_the_same_weights_bit_by_bit(two):
 
 
 def test_shared_batch_norm_is_batch_norm_of_the_whole_batch(two):
-    """Outputs, gradients and running statistics in float64: ranks have 4 and 3 of 7 images."""
+    """Compares outputs, gradients and running statistics in float64; ranks have 4 and 3 images."""
     y, dx, *others = ranked.normalised(slice(None))
     for number, (theirs_y, theirs_dx, *theirs) in enumerate(f["normalised"] for f in two):
         torch.testing.assert_close(theirs_y, y[number::2])
@@ -82,7 +82,7 @@ def test_shared_batch_norm_is_batch_norm_of_the_whole_batch(two):
             torch.testing.assert_close(a, b)
 
 
-def test_what_the_first_rank_makes_all_ranks_have(two):
+def test_all_ranks_have_the_value_of_the_first(two):
     for found in two:
         assert found["from first"]["rank"] == 0 and found["total"] == 3
         assert torch.equal(found["from first"]["tensor"], torch.arange(3))
@@ -109,7 +109,7 @@ def test_torchrun_on_digits_equals_one_process(tmp_path, one_thread):
 
 
 def test_two_ranks_go_on_where_one_process_was_stopped(tmp_path, one_thread):
-    """And end as one process that was not."""
+    """They end like one process that was not stopped."""
     with pytest.raises(Killed):
         run(configured(tmp_path / "stopped"), Killer(40))
     (saved,) = tmp_path.glob("stopped/*/checkpoint.pt")
@@ -138,7 +138,7 @@ def children(pid: int) -> list[int]:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found in /proc")
 def test_a_killed_rank_ends_the_run_with_one_sentence_and_one_process_goes_on(tmp_path, one_thread):
-    """The checkpoint stays whole, and resumes on another number of ranks."""
+    """The checkpoint stays whole; training goes on with another number of ranks."""
     epochs = 40
     process = launch("cli.py", *FEW, epochs, "--results", tmp_path / "killed")
     saved = wait_for(tmp_path / "killed", "*/checkpoint.pt")
@@ -175,7 +175,7 @@ def test_torchrun_is_refused_where_it_means_nothing(monkeypatch, command):
 
 @pytest.mark.parametrize(("device", "devices"), [("cuda:1", 2), ("cuda", 1), ("cuda", 0)])
 def test_ranks_need_a_cuda_device_each(monkeypatch, device, devices):
-    """Said before they meet, by all of them: none waits for another (devices are pretended)."""
+    """All ranks raise the error before they connect, so none waits (the devices are simulated)."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
     names = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID")
     for name, value in zip(names, ("2", "2", "1"), strict=True):

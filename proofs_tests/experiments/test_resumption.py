@@ -1,6 +1,7 @@
-"""Runs that are killed, run out of disk or find damaged files: they go on, or say why not.
+"""Resumption of runs that were killed, had no disk space or find damaged files.
 
-Nothing is lost and nothing overwritten; what they end with is what an undisturbed run gives.
+Either the run goes on to the result of an undisturbed run, or it ends with an error that names
+the cause. No file is lost or overwritten.
 """
 
 import os
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 import experiments.runs.run as module
 from experiments.config import RunConfig
-from experiments.runs import files as results
+from experiments.runs.files import owned, read_rows, write_rows
 from experiments.runs.run import run
 from proofs_tests.tools.runs import ONE_THREAD, Killed, Killer, command, configured, files, raw
 
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @settings(max_examples=8)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=3))
 def test_a_run_that_is_stopped_anywhere_goes_on_to_the_same_end(tmp_path_factory, finished, stops):
-    """Between any two steps of pruning or of training, several times."""
+    """It is stopped several times, each between two steps of pruning or of training."""
     config = configured(tmp_path_factory.mktemp("stopped"))
     for at in stops:
         try:
@@ -42,7 +43,7 @@ WRITES = ["layers.csv", "steps.csv", "masks.npz", "checkpoint.pt", "history.csv"
 
 @pytest.mark.parametrize("name", WRITES)
 def test_a_full_disk_stops_a_run_and_loses_nothing(tmp_path, finished, monkeypatch, name):
-    """Whichever file cannot be written: one sentence, and the same command goes on later."""
+    """For each file that cannot be written: one error, and the same command goes on later."""
     os_replace = os.replace
 
     def full(source, target):
@@ -70,7 +71,7 @@ def wait_for(condition, process: subprocess.Popen) -> None:
 
 @pytest.fixture
 def started() -> Iterator:
-    """Starts a command in a folder; whatever still runs at the end is killed."""
+    """A function that starts a command in a folder; at the end running commands are killed."""
     running = []
 
     def start(arguments: list[str], folder: Path) -> subprocess.Popen:
@@ -96,7 +97,7 @@ SLOW = ["--epochs", "4", "--batch-size", "8", "--lr", "0.01", "--steps", "3"]
 
 @pytest.mark.slow
 def test_kill_9_in_mid_epoch_and_the_same_command_again(tmp_path, factory, started):
-    """The files become those of an uninterrupted run; meanwhile no other process may run it."""
+    """Its files equal those of an uninterrupted run; while it runs, no other process may do so."""
     given = {"epochs": 4, "batch_size": 8, "lr": 0.01, "compression": 4.0, "model": factory}
     whole = files(run(configured(tmp_path / "whole", **given)).parent)
 
@@ -153,7 +154,7 @@ def test_a_results_folder_without_permission(tmp_path, nothing_is_built):
 
 def test_a_run_that_another_process_holds(tmp_path, nothing_is_built):
     config = configured(tmp_path)
-    with results.owned(config.directory), pytest.raises(BlockingIOError, match="another process"):
+    with owned(config.directory), pytest.raises(BlockingIOError, match="another process"):
         run(config)
     assert os.listdir(config.directory) == [".lock"]
 
@@ -182,7 +183,7 @@ DAMAGE = {
 @pytest.mark.parametrize("name", ["masks.npz", "steps.csv", "checkpoint.pt"])
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_file_stops_an_unfinished_run_and_is_kept(tmp_path, name, damage):
-    """One sentence that names the file; no file of the run is changed."""
+    """One sentence names the file; no file of the run is changed."""
     config = stopped(tmp_path)
     path = config.directory / name
     path.write_bytes(damage(path.read_bytes()))
@@ -204,7 +205,7 @@ def test_a_damaged_history_is_made_again_from_the_checkpoint(tmp_path, finished,
 @pytest.mark.parametrize("name", ["masks.npz", "checkpoint.pt"])
 @pytest.mark.parametrize("given", [{"seed": 1}, {"compression": 20}, {"scope": "local"}], ids=str)
 def test_files_of_another_run_are_refused(tmp_path, name, given):
-    """Even those that would fit: the result would not be what its configuration says."""
+    """Also those of the right shape: the result would not belong to its configuration."""
     config, other = stopped(tmp_path), stopped(tmp_path / "other", **given)
     (config.directory / name).write_bytes((other.directory / name).read_bytes())
     before = raw(config.directory)
@@ -226,7 +227,7 @@ RESULTS = {
 
 
 @pytest.mark.parametrize("content", RESULTS.values(), ids=RESULTS)
-def test_a_damaged_result_is_told_and_kept(tmp_path, nothing_is_built, content):
+def test_a_damaged_result_is_an_error_and_kept(tmp_path, nothing_is_built, content):
     config = configured(tmp_path)
     config.directory.mkdir()
     path = config.directory / "result.json"
@@ -247,27 +248,37 @@ def test_a_result_that_is_no_text(tmp_path, nothing_is_built):
 
 TORN_TABLES = {
     "header": "a,b\n",
+    "other order": "kept,step\n1,2\n",
     "short row": "step,kept\n1\n",
     "long row": "step,kept\n1,2,3\n",
     "no number": "step,kept\n1,many\n",
     "nan": "step,kept\n1,nan\n",
+    "infinite": "step,kept\n1,inf\n",
+    "no whole number": "step,kept\n1.5,2\n",
+    "no step": "step,kept\n,2\n",
     "quote": 'step,kept\n1,"2\n',
     "nothing": "",
 }
 
 
+@pytest.mark.parametrize("kind", [int, float])
 @pytest.mark.parametrize("content", TORN_TABLES.values(), ids=TORN_TABLES)
-def test_tables_are_read_strictly(tmp_path, content):
+def test_tables_are_read_strictly(tmp_path, content, kind):
     path = tmp_path / "steps.csv"
     path.write_text(content)
     with pytest.raises(ValueError) as error:
-        results.read_rows(path, ("step", "kept"))
+        read_rows(path, {"step": int, "kept": kind})
     assert str(error.value).startswith(f"{path} is damaged: ")
 
 
-def test_tables_come_back_as_written(tmp_path):
-    rows = [{"name": 'a, "b"', "shape": "3x4", "kept": 1e-300, "R": None}]
-    results.write_rows(tmp_path / "t.csv", ("name", "shape", "kept", "R"), rows)
-    (row,) = results.read_rows(tmp_path / "t.csv", ("name", "shape", "kept", "R"))
-    assert row == {"name": 'a, "b"', "shape": "3x4", "kept": "1e-300", "R": ""}
-    assert float(row["kept"]) == 1e-300 and os.listdir(tmp_path) == ["t.csv"]
+@given(st.integers(), st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)))
+def test_tables_come_back_as_written(tmp_path_factory, kept, R):
+    """Values and types are equal to the last bit, and so are the bytes if written again."""
+    path = tmp_path_factory.mktemp("table") / "t.csv"
+    columns = {"name": str, "shape": str, "kept": int, "R": float}
+    rows = [{"name": 'a, "b"', "shape": "3x4", "kept": kept, "R": R}]
+    write_rows(path, columns, rows)
+    found, content = read_rows(path, columns), path.read_bytes()
+    assert repr(found) == repr(rows) and os.listdir(path.parent) == ["t.csv"]
+    write_rows(path, columns, found)
+    assert path.read_bytes() == content

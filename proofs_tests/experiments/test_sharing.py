@@ -1,4 +1,4 @@
-"""Equal trainings are done once, and nothing but the time tells a shared one from one's own."""
+"""Equal trainings are done once; a shared training leaves the files of an own one."""
 
 import os
 from dataclasses import replace
@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from experiments.runs import run as runs
+from experiments.runs import training
 from experiments.runs.build import initial_model
 from experiments.runs.imp import imp, perform
 from experiments.runs.run import run
@@ -19,8 +19,8 @@ ALIKE = {"compression": 10, "steps": None, "epochs": 1}
 
 @pytest.fixture
 def trained(monkeypatch) -> list[int]:
-    """The number of optimizer steps of each training that takes any."""
-    done, train = [], runs.train
+    """The number of optimizer steps of each training that was not shared."""
+    done, train = [], training.train
 
     def watched(*arguments):
         steps = count()
@@ -28,7 +28,7 @@ def trained(monkeypatch) -> list[int]:
         done.extend([taken] if (taken := next(steps)) else [])
         return history
 
-    monkeypatch.setattr(runs, "train", watched)
+    monkeypatch.setattr(training, "train", watched)
     return done
 
 
@@ -48,7 +48,7 @@ def test_cycles_begin_with_the_dense_network_which_is_trained_once(tmp_path, tra
 
 
 def test_what_is_shared_is_foreseen(tmp_path, trained):
-    """Equal names for equal trainings, and for no others; compared with what is trained."""
+    """`trainings` has one entry for each training that is done."""
     dense = {"compression": 1, "pruner": "magnitude"}
     cycles = [(1, 10, True), (1, 10, False), (2, 100, True), (2, 100, False), (3, 10, False)]
     configs = [

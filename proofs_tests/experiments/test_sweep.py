@@ -1,4 +1,4 @@
-"""Sweeps: which runs, who does them, and that no kill loses or repeats any."""
+"""Sweeps: their runs, their worker processes, and that no kill loses or repeats a run."""
 
 import json
 import os
@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 from cli import main
 from experiments.config import restore
 from experiments.resolve import resolve
-from experiments.runs import files as results
+from experiments.runs import files
 from experiments.runs.run import run
 from experiments.sweeps.cost import Clock, guess
 from experiments.sweeps.grid import grid, shard
 from experiments.sweeps.sweep import plan, state
 from experiments.sweeps.workers import attempt
 from proofs_tests.tools import ROOT
+from proofs_tests.tools.runs import repeatable
 from proofs_tests.tools.sweeps import axes
 from prune import load_masks
 
@@ -34,13 +35,8 @@ FIVE = ["random", "magnitude", "snip", "grasp", "synflow"]
 
 
 def sweep(*arguments: object):
-    """The command in this process (its workers are others)."""
+    """Call the command in this process; its workers are other processes."""
     return CliRunner().invoke(main, ["sweep", *map(str, arguments)])
-
-
-def identical(result: dict) -> dict:
-    """What two identical runs have in common: all but timings."""
-    return {key: value for key, value in result.items() if key != "seconds"}
 
 
 def test_the_grid_is_every_combination_and_the_dense_network_once_for_all_pruners():
@@ -52,7 +48,7 @@ def test_the_grid_is_every_combination_and_the_dense_network_once_for_all_pruner
 
 
 def test_the_dense_network_of_a_sweep_is_that_of_a_run(tmp_path):
-    """1 and 1.0 are one compression: what either has trained, the other does not train again."""
+    """1 and 1.0 are one compression, so the run has one folder."""
     [config] = grid(axes(compression=[1.0]), {"results": str(tmp_path)})
     given = {"compression": 1.0, "pruner": "magnitude", "results": str(tmp_path)}
     assert config.directory == resolve(given).directory
@@ -78,7 +74,7 @@ def test_cycles_are_an_axis_of_imp_which_shares_the_dense_network(tmp_path):
     assert [(c.pruner, c.cycles) for c in configs] == [("magnitude", n) for n in (0, 1, 2)]
     assert configs[0] == grid(axes(compression=[1.0]), chosen)[0]
     assert attempt(configs[2]).state == "finished"
-    assert len(results.read_result(configs[2].directory / results.RESULT)["cycles"]) == 2
+    assert len(files.read_result(configs[2].directory / files.RESULT)["cycles"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -90,16 +86,16 @@ def test_cycles_are_an_axis_of_imp_which_shares_the_dense_network(tmp_path):
         ({"cycles": [0]}, {"rewind": False}, "--rewind does nothing without --cycles"),
     ],
 )
-def test_what_imp_does_not_heed_is_refused_in_a_sweep_of_cycles(more, given, words):
+def test_options_without_a_meaning_for_imp_are_refused_in_a_sweep_of_cycles(more, given, words):
     with pytest.raises(ValueError, match=words):
         grid(axes(**{"cycles": [2]} | more), given)
 
 
 @given(st.integers(1, 40), st.integers(1, 12))
-def test_the_shards_are_the_whole_sweep_dealt_evenly(n, parts):
-    cards = [shard(range(n), part, parts) for part in range(1, parts + 1)]
-    assert sorted(chain.from_iterable(cards)) == list(range(n))
-    assert max(map(len, cards)) - min(map(len, cards)) <= 1
+def test_the_shards_are_the_whole_sweep_in_parts_of_equal_size(n, parts):
+    parts_of = [shard(range(n), part, parts) for part in range(1, parts + 1)]
+    assert sorted(chain.from_iterable(parts_of)) == list(range(n))
+    assert max(map(len, parts_of)) - min(map(len, parts_of)) <= 1
 
 
 @pytest.mark.parametrize(
@@ -157,7 +153,7 @@ def test_a_training_that_runs_share_is_expected_once(tmp_path):
 
 
 def test_a_failing_run_is_recorded_and_stops_no_other(tmp_path):
-    """One model raises, one takes its process down, the third is trained."""
+    """The first model raises, the second ends its process, the third is trained."""
     models = "proofs_tests.tools.factories:broken,proofs_tests.tools.factories:deadly,mlp"
     options = ("--models", models, "--pruners", "magnitude", "--compressions", 10, "--seeds", 0)
     options += ("--epochs", 1, "--results", tmp_path)
@@ -171,16 +167,16 @@ def test_a_failing_run_is_recorded_and_stops_no_other(tmp_path):
 def test_the_record_of_a_failure_goes_when_the_run_succeeds(tmp_path):
     [config] = grid(axes(), {"epochs": 0, "results": str(tmp_path)})
     config.directory.mkdir(parents=True)
-    (config.directory / results.FAILURE).write_text("out of memory\n")
+    (config.directory / files.FAILURE).write_text("out of memory\n")
     assert state(config) == "failed"
     assert sweep("--epochs", 0, "--pruners", "synflow", "--compressions", 10, "--seeds", 0,
                  "--results", tmp_path).exit_code == 0  # fmt: skip
-    assert state(config) == "finished" and not (config.directory / results.FAILURE).exists()
+    assert state(config) == "finished" and not (config.directory / files.FAILURE).exists()
 
 
-def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path):
+def test_a_run_that_another_process_works_on_is_left_to_it(tmp_path):
     [config] = grid(axes(), {"epochs": 0, "results": str(tmp_path)})
-    with results.owned(config.directory):
+    with files.owned(config.directory):
         outcome = attempt(config)
     assert outcome.state == "elsewhere" and "another process" in outcome.reason
     assert state(config) == "to do"
@@ -212,25 +208,25 @@ TEN_RUNS = "--pruners random,synflow --compressions 1,10,100 --seeds 0,1 --steps
 
 
 def start(folder: Path, options: str = TEN_RUNS) -> subprocess.Popen:
-    """A sweep in a process group of its own, as from a terminal."""
+    """Start a sweep in a process group of its own, as a terminal does."""
     options += " --lr-drops none --width 0.1 --jobs 2"
     command = [sys.executable, str(ROOT / "cli.py"), "sweep", *options.split()]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen(
         [*command, "--results", str(folder)],
         start_new_session=True,
-        preexec_fn=hear_ctrl_c,
+        preexec_fn=accept_ctrl_c,
         **quiet,
     )
 
 
-def hear_ctrl_c() -> None:
-    """What a shell starts in the background, tests too, does not."""
+def accept_ctrl_c() -> None:
+    """Handle SIGINT as usual: a shell ignores it in background jobs, so also in these tests."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_until(true: Callable[[], object], seconds: float = 90) -> None:
-    """Poll, with a limit."""
+    """Poll until the condition holds; fail after some seconds."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it never came"
@@ -238,13 +234,13 @@ def wait_until(true: Callable[[], object], seconds: float = 90) -> None:
 
 
 def equal_masks(a: Path, b: Path) -> bool:
-    """Whether two files hold the same masks."""
+    """True if two files hold the same masks."""
     a, b = load_masks(a), load_masks(b)
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def group_is_gone(leader: subprocess.Popen) -> bool:
-    """Whether no process of its group is left."""
+    """True if no process of its group is left."""
     leader.poll()
     try:
         os.killpg(leader.pid, 0)
@@ -255,7 +251,7 @@ def group_is_gone(leader: subprocess.Popen) -> bool:
 
 @pytest.fixture
 def one_thread():
-    """As many threads as each of two jobs has on two cores; sums depend on it in the last bit."""
+    """As many threads as each of two jobs has: sums depend on the number in the last bit."""
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads // 2))
     yield
@@ -264,7 +260,7 @@ def one_thread():
 
 @pytest.mark.slow
 def test_no_worker_outlives_a_killed_sweep(tmp_path):
-    """Its run would go on for an hour."""
+    """Its run would take an hour."""
     sweep = start(tmp_path, "--pruners random --compressions 10 --seeds 0 --epochs 10000")
     wait_until(lambda: list(tmp_path.glob("*/history.csv")))
     sweep.kill()
@@ -273,11 +269,11 @@ def test_no_worker_outlives_a_killed_sweep(tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_killed_or_interrupted_goes_on_without_loss_or_repetition(tmp_path, one_thread):
-    """kill -9 of the parent, then Ctrl-C for all: in the end every run is as if undisturbed."""
+    """After kill -9 of the parent and then Ctrl-C, every result is that of an undisturbed run."""
 
     def finished() -> dict[Path, tuple]:
-        files = sorted(tmp_path.glob("*/result.json"))
-        return {p: (p.read_text(), p.stat().st_mtime_ns) for p in files}
+        paths = sorted(tmp_path.glob("*/result.json"))
+        return {p: (p.read_text(), p.stat().st_mtime_ns) for p in paths}
 
     def epochs() -> dict[Path, list[str]]:
         return {p: p.read_text().splitlines() for p in tmp_path.glob("*/history.csv")}
@@ -300,6 +296,6 @@ def test_a_sweep_killed_or_interrupted_goes_on_without_loss_or_repetition(tmp_pa
     for path, (text, _) in finished().items():
         stored = restore(json.loads(text)["config"])
         config = replace(stored, results=str(tmp_path / "undisturbed"))
-        assert identical(json.loads(run(config).read_text())) == identical(json.loads(text))
-        masks = [folder / results.MASKS for folder in (config.directory, path.parent)]
+        assert repeatable(json.loads(run(config).read_text())) == repeatable(json.loads(text))
+        masks = [folder / files.MASKS for folder in (config.directory, path.parent)]
         assert equal_masks(*masks)

@@ -1,4 +1,4 @@
-"""The tables of results/laptop, and that what is committed there is whole, small and finished."""
+"""The tables of results/laptop, and the committed files: complete, small, of finished runs."""
 
 import subprocess
 from pathlib import Path
@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from cli import main
 from experiments.config import restore
-from experiments.figures.tables import accuracies, differences, progress
+from experiments.figures.tables import accuracies, completed, differences
 from experiments.runs import packed
 from experiments.runs.files import HISTORY_COLUMNS, finished, read_result
 from experiments.sweeps.presets import preset
@@ -22,7 +22,7 @@ FINISHED = finished(LAPTOP)
 some = pytest.mark.skipif(not FINISHED, reason="no run of results/laptop is here")
 
 
-# What a table says
+# Tables
 
 
 def test_a_table_has_a_number_for_each_seed_and_a_star_where_no_path_is_left(tmp_path):
@@ -53,7 +53,7 @@ def test_several_networks_are_refused_until_one_is_chosen(tmp_path):
 
 
 def test_differences_are_of_equal_seeds_and_compressions(tmp_path):
-    """As usual SynFlow has 85 and 86 at 10, 65 and 66 at 100."""
+    """The runs without ablation have 85 and 86 at 10, 65 and 66 at 100."""
     sweep(tmp_path)
     for seed, top1 in ((0, 84.0), (1, 87.5)):
         ablated(tmp_path, "synflow", 10, top1, seed)
@@ -65,15 +65,15 @@ def test_differences_are_of_equal_seeds_and_compressions(tmp_path):
     ]
 
 
-def test_progress_counts_the_finished_runs_of_each_preset(tmp_path):
+def test_completed_counts_the_finished_runs_of_each_preset(tmp_path):
     first = preset(["laptop-float32"], {"results": str(tmp_path)})[0]
     made = result(tmp_path, "synflow", 10, 80.0)
-    assert "laptop-float32       0 of 9 runs" in progress(tmp_path)
+    assert "laptop-float32       0 of 9 runs" in completed(tmp_path)
     made.rename(first.directory)
-    assert "laptop-float32       1 of 9 runs" in progress(tmp_path)
+    assert "laptop-float32       1 of 9 runs" in completed(tmp_path)
 
 
-# What is committed
+# Committed files
 
 
 def committed() -> list[Path]:
@@ -112,7 +112,7 @@ def test_each_run_is_one_of_the_preset_and_finished_by_its_result_alone():
 @some
 @pytest.mark.parametrize("name", ["figure6", "figure5", "variants"])
 def test_a_committed_picture_is_drawn_again_from_the_results_alone(name, tmp_path):
-    """The table behind it, byte for byte; pixels depend on the version of matplotlib."""
+    """The CSV is compared byte for byte; pixels depend on the version of matplotlib."""
     table = LAPTOP / "figures" / f"{name}.csv"
     if not table.exists():
         pytest.skip(f"{name} is not drawn yet")

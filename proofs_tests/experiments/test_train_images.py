@@ -1,4 +1,4 @@
-"""--train-images: a fixed part of the training set, for all that a run does with it."""
+"""--train-images: a fixed part of the training set, for scoring and for training."""
 
 import json
 
@@ -23,18 +23,18 @@ ALL = DATASETS["digits"].train_size
 
 
 def task(n: int | None = None, **options):
-    """What a run of these options reads."""
+    """The images that a run with these options reads."""
     return images(resolve({"train_images": n, "device": "cpu", **options}), Silent())
 
 
 def rows(split) -> list[tuple]:
-    """Each image with its label, as something that can be compared and counted."""
+    """The images with their labels, as hashable values."""
     return [(image.numpy().tobytes(), int(label)) for image, label in zip(*split)]
 
 
 @given(st.integers(1, ALL - 1), st.integers(1, ALL - 1), st.integers(0, 2**31))
 def test_all_seeds_train_on_the_same_images_and_fewer_are_among_more(n, m, seed):
-    """They begin one fixed permutation of the training set; the test set is untouched."""
+    """Subsets are the beginnings of one fixed permutation; the test set is not changed."""
     fewer, more = sorted((n, m))
     whole, small, large = task(), task(fewer, seed=seed), task(more)
     assert len(small.train.labels) == fewer and len(set(rows(large.train))) <= more
@@ -44,7 +44,7 @@ def test_all_seeds_train_on_the_same_images_and_fewer_are_among_more(n, m, seed)
 
 
 def test_the_subset_is_mixed_where_the_set_is_sorted_by_class(monkeypatch):
-    """As are Tiny ImageNet and ImageNet: their beginning would be one class."""
+    """In Tiny ImageNet and ImageNet, which are sorted, the first images are all of one class."""
     from experiments.runs import build as module
     from train.data import Split, load
 
@@ -69,7 +69,7 @@ def test_scores_that_read_data_read_the_subset(pruner):
 
 
 def test_a_run_trains_on_so_many_images_and_synflow_prunes_as_without(tmp_path, monkeypatch):
-    """Batches of 64 of 100 images are two steps an epoch; SynFlow looks at no image."""
+    """100 images in batches of 64 take two steps an epoch; SynFlow reads no image."""
     ticks = []
     monkeypatch.setattr(Silent, "begin", lambda _, what, length: ticks.append((what, length)))
     part = run(configured(tmp_path, train_images=100))
@@ -96,16 +96,15 @@ def test_a_sweep_takes_it_for_all_its_runs():
 
 @pytest.mark.parametrize("n", [0, -1, ALL, ALL + 1])
 def test_a_number_that_is_no_part_of_the_set_is_refused(n):
-    with pytest.raises(ValueError, match=f"--train-images must be from 1 to {ALL - 1}: digits"):
+    allowed = f"--train-images must be from 1 to {ALL - 1}, not {n}: digits"
+    with pytest.raises(ValueError, match=allowed):
         resolve({"train_images": n})
 
 
-def test_fewer_images_than_a_score_looks_at_are_refused():
-    """10 for each class (App. 12.1)."""
+def test_fewer_images_than_a_score_reads_are_refused():
+    """A score reads 10 images per class (App. 12.1)."""
     assert resolve({"train_images": 100, "pruner": "snip"}).train_images == 100
-    with pytest.raises(
-        ValueError, match=r"--train-images must be from 100 to .* snip looks at 100"
-    ):
+    with pytest.raises(ValueError, match=r"--train-images must be from 100 to .* snip reads 100$"):
         resolve({"train_images": 99, "pruner": "snip"})
 
 

@@ -31,7 +31,8 @@ MAY_IMPORT = {  # besides the standard library and itself
     "reference": {"numpy"},
     "prune": {"numpy", "torch"},
     "train": TORCH,
-    "experiments": TORCH | {"prune", "train", "reference", "click"},  # click: see below
+    "synflow": {"prune"},
+    "experiments": TORCH | {"prune", "train", "reference", "synflow", "click"},  # click: see below
     "benchmarks": TORCH | {"prune", "train", "experiments", "click"},
     "cli": {"click", "experiments", "train"},
 }

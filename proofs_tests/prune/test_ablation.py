@@ -122,7 +122,8 @@ def test_recorded_weights_are_those_of_each_epoch_and_survive_an_interruption(tm
     run(config)
     rows = results.read_rows(config.directory / results.WEIGHTS, results.WEIGHT_COLUMNS)
     names = list(dict(initial_model(config).named_parameters()))[::2]
-    assert [(row["epoch"], row["name"]) for row in rows] == [(e, n) for e in "012" for n in names]
+    expected = [(epoch, name) for epoch in range(3) for name in names]
+    assert [(row["epoch"], row["name"]) for row in rows] == expected
     trained = torch.load(config.directory / results.CHECKPOINT)["model"]
     for row in rows[-3:]:
         assert float(row["mean_square"]) == trained[row["name"]].double().square().mean().item()

@@ -1,4 +1,4 @@
-"""Models for tests that name them as `proofs_tests.tools.factories:NAME`; some misbehave."""
+"""Models for tests, named `proofs_tests.tools.factories:NAME`; some of them fail."""
 
 import multiprocessing
 import os
@@ -14,21 +14,21 @@ def small(num_classes: int) -> nn.Module:
 
 
 def broken(num_classes: int) -> nn.Module:
-    """Raises, but only in a worker."""
+    """Raise an error, but only in a worker process."""
     if multiprocessing.parent_process() is not None:
         raise RuntimeError("it is broken")
     return small(num_classes)
 
 
 def deadly(num_classes: int) -> nn.Module:
-    """Takes the process down, but only a worker's."""
+    """End the process, but only a worker process."""
     if multiprocessing.parent_process() is not None:
         os._exit(3)
     return small(num_classes)
 
 
 def counting_threads(num_classes: int) -> nn.Module:
-    """Writes down how many threads a worker has, in the file that THREADS_FILE names."""
+    """Write the number of a worker's threads to the file named by THREADS_FILE."""
     if multiprocessing.parent_process() is not None:
         Path(os.environ["THREADS_FILE"]).write_text(str(torch.get_num_threads()))
     return small(num_classes)

@@ -1,4 +1,4 @@
-"""What each rank does in test_ranks.py: `torchrun --nproc-per-node=2 rank.py FOLDER`."""
+"""The program of each rank in test_ranks.py: `torchrun --nproc-per-node=2 rank.py FOLDER`."""
 
 import sys
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.checks.pictures import random_task
-from experiments.runs.run import apply_everywhere
+from experiments.runs.training import apply_everywhere
 from prune import Probe, apply, prune
 from train.batch_norm import share_batch_norm
 from train.batches import Task
@@ -40,7 +40,7 @@ def task() -> Task:
 
 
 def normalised(rows: slice) -> list[Tensor]:
-    """Of those rows of a batch: what batch norm makes of them; of it all: gradients, statistics."""
+    """Batch norm's outputs and gradients for some rows of a batch, and its statistics for all."""
     generator = torch.Generator().manual_seed(0)
     draw = {"generator": generator, "dtype": torch.float64}
     x = torch.randn(7, 3, 2, 2, **draw) * 5 + 20
@@ -70,7 +70,7 @@ def together(folder: Path) -> None:
 
 
 def refusal(work: Callable[[], object]) -> str:
-    """What the ValueError says that it raises."""
+    """The text of the ValueError that `work` raises; "none" without one."""
     try:
         work()
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What the tests of runs share: configurations that take a second, and all of a run's files."""
+"""Helpers for tests of runs: configurations that take a second, and the files of a run."""
 
 import csv
 import json
@@ -18,12 +18,12 @@ from train import checkpoint
 N = 50_200  # prunable weights of 64-300-100-10
 QUICK = {"steps": 3, "epochs": 2}
 CPU = torch.device("cpu")
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # as the fixture of that name
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # the environment of a process
 
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Another number of threads sums in another order."""
+    """Use one thread in the block: another number of threads sums in another order."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -31,15 +31,14 @@ def single_thread() -> Iterator[None]:
 
 
 def configured(results: Path, **given) -> RunConfig:
-    """The default run in three steps and two epochs."""
+    """The configuration of the default run, in three steps and two epochs."""
     return resolve({"results": str(results), "device": "cpu", **QUICK, **given})
 
 
 def timeless(path: Path) -> object:
-    """The content of a run's file without what is measured in seconds."""
+    """The content of a file of a run, without timings."""
     if path.name == "result.json":
-        content = json.loads(path.read_text())
-        return {key: value for key, value in content.items() if key != "seconds"}
+        return repeatable(json.loads(path.read_text()))
     if path.suffix == ".csv":
         with open(path, newline="") as file:
             rows = list(csv.DictReader(file))
@@ -51,8 +50,18 @@ def timeless(path: Path) -> object:
     return path.read_bytes()
 
 
+def repeatable(result: dict) -> dict:
+    """The part of result.json that is the same in identical runs: all but timings.
+
+    The commit is left out, too: the checkout may change while the tests run.
+    """
+    versions = {k: v for k, v in result["versions"].items() if k not in ("commit", "dirty")}
+    kept = {key: value for key, value in result.items() if key != "seconds"}
+    return kept | {"versions": versions}
+
+
 def files(directory: Path) -> dict[str, object]:
-    """All of a run, timings aside."""
+    """The contents of a run's files by name, without timings."""
     torch.set_printoptions(precision=20, threshold=10**9)
     found = {path.name: timeless(path) for path in directory.iterdir() if path.is_file()}
     torch.set_printoptions(profile="default")
@@ -60,29 +69,29 @@ def files(directory: Path) -> dict[str, object]:
 
 
 def raw(directory: Path) -> dict[str, bytes]:
-    """All of a run, byte for byte."""
+    """The bytes of a run's files by name."""
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 def command(results: Path, *extra: str) -> list[str]:
-    """The command line of a run, for a process of its own."""
+    """The command line of a run in a process of its own."""
     places = ("--results", str(results), "--device", "cpu")
     return [sys.executable, str(ROOT / "cli.py"), "run", *places, *extra]
 
 
 class Killed(BaseException):
-    """Not an Exception, as a kill would not be."""
+    """Stands for a kill, which `except Exception` does not catch either."""
 
 
 class Killer:
-    """A progress that ends the run at its n-th word."""
+    """A Progress whose call number `at`, counted from 0, ends the run."""
 
     def __init__(self, at: int):
         self.left = at
 
-    def _word(self, *_: object) -> None:
+    def _count(self, *_: object) -> None:
         if self.left == 0:
             raise Killed
         self.left -= 1
 
-    begin = tick = note = _word
+    begin = tick = note = _count

@@ -1,4 +1,4 @@
-"""Result files as sweeps would leave them."""
+"""Result files as sweeps write them."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from experiments.sweeps.grid import AXES
 
 
 def result(folder: Path, pruner: str, compression: float, top1: float, **more) -> Path:
-    """A result file as a run would leave it, and its configuration."""
+    """Write a result file as a run does; returns the folder of the run."""
     options = {"pruner": pruner, "compression": compression, "seed": more.pop("seed", 0)}
     config = resolve(options | {"results": str(folder)} | more.pop("options", {}))
     accuracy = {"top1": top1, "top5": 100.0, "loss": 1.0}
@@ -26,7 +26,7 @@ def result(folder: Path, pruner: str, compression: float, top1: float, **more) -
 
 
 def sweep(folder: Path) -> None:
-    """Two seeds of a dense net and of two pruners; magnitude collapses at 100 with one seed."""
+    """Write results of a dense net and two pruners with two seeds; magnitude collapses once."""
     for seed in (0, 1):
         result(folder, "magnitude", 1, 90.0 + seed, seed=seed)
         for compression, top1 in ((10, 80.0), (100, 60.0)):
@@ -38,12 +38,12 @@ def sweep(folder: Path) -> None:
 
 
 def ablated(folder: Path, pruner: str, compression: float, top1: float, seed: int = 0, **more):
-    """A run whose mask is shuffled, unless `more` says what else."""
+    """Write the result of a run with a shuffled mask, or with the options in `more`."""
     return result(folder, pruner, compression, top1, seed=seed,
                   options=more or {"ablate": "shuffle"})  # fmt: skip
 
 
 def axes(**values) -> dict:
-    """One value for each axis, but for those given."""
+    """One value for each axis, except for the axes given."""
     usual = dict(zip(AXES, ([0], ["digits"], ["mlp"], [10.0], ["synflow"], [None], [0])))
     return {name: values.get(name, usual[name]) for name in AXES}

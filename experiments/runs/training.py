@@ -1,0 +1,118 @@
+"""Training of a pruned network: accuracies, history.csv and weights.csv."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import nn
+
+from experiments.config import RunConfig
+from experiments.runs import files
+from experiments.runs.facts import masks_sha256, weight_rows
+from experiments.runs.progress import Progress
+from experiments.runs.sharing import TRAINED, beginning, take
+from prune import apply
+from prune.masks import Masks
+from train.batches import Task
+from train.loop import evaluate, train
+from train.prepared import prepared
+from train.ranks import check_same, rank
+
+
+class Trained(NamedTuple):
+    """The outcome of a training."""
+
+    accuracies: dict  # "untrained", "best" and "final", as in result.json
+    seconds: float
+
+
+def apply_everywhere(model: nn.Module, masks: Masks) -> None:
+    """Apply the masks on this rank.
+
+    Raises:
+        ValueError: On all ranks, if their masks differ.
+    """
+    check_same("masks", masks_sha256(masks))
+    apply(model, masks)
+
+
+def fit(
+    config: RunConfig, directory: Path, model: nn.Module, data: Task | None, progress: Progress
+) -> Trained:
+    """Train the network in place, and measure it before, after its best epoch and at the end.
+
+    Go on from the checkpoint in `directory`, or share an equal training of another run. The
+    first rank writes checkpoint.pt, history.csv and weights.csv after each epoch.
+    """
+    if config.epochs == 0:
+        return Trained({"untrained": None, "best": None, "final": None}, 0)
+    net = prepared(model, config.precision, config.compile)
+    untrained = evaluate(net, data)
+    on_epoch = _EpochRecorder(config, directory, model, progress)
+    steps = -(-len(data.train.labels) // config.batch_size)
+    progress.begin("training", config.epochs * steps)
+    begun = beginning(config, model)
+    if rank() == 0 and _share(config, directory, begun):
+        progress.note("another run did the same training; it is not repeated")
+    checkpoint = directory / files.CHECKPOINT
+    history = train(net, data, config.training, config.seed, checkpoint, on_epoch, progress.tick)
+    if rank() == 0:
+        files.write_text(directory / TRAINED, begun)
+    best = max(history, key=lambda row: row["top1"])  # the earliest, if several
+    measured = {"untrained": untrained, "best": _accuracy(best), "final": _accuracy(history[-1])}
+    return Trained(measured, seconds_of(history))
+
+
+def _share(config: RunConfig, directory: Path, begun: str) -> bool:
+    """Share the checkpoint of an equal training; True if `directory` now has it."""
+    if config.record_weights or (directory / files.CHECKPOINT).exists():
+        return False
+    return take(begun, directory, Path(config.results))
+
+
+def _accuracy(row: dict) -> dict:
+    return {"top1": row["top1"], "top5": row["top5"], "loss": row["test_loss"]}
+
+
+class _EpochRecorder:
+    """The callback of `train` after each epoch: writes the CSV files and shows a line."""
+
+    def __init__(self, config: RunConfig, directory: Path, model: nn.Module, progress: Progress):
+        self.config, self.directory, self.model, self.progress = config, directory, model, progress
+        self.history: list[dict] = []
+        self.weights = self._weights_so_far() if config.record_weights else None
+
+    def __call__(self, row: dict) -> None:
+        self.history.append(row)
+        if rank() == 0:
+            path = self.directory / files.HISTORY
+            files.write_rows(path, files.HISTORY_COLUMNS, self.history)
+            self._record_weights(row["epoch"])
+        self.progress.note(_epoch_line(self.history, self.config.epochs))
+
+    def _weights_so_far(self) -> list[dict]:
+        """The rows of weights.csv; at first those of the untrained network."""
+        path = self.directory / files.WEIGHTS
+        if path.exists():
+            return files.read_rows(path, files.WEIGHT_COLUMNS)
+        return weight_rows(self.model, 0)
+
+    def _record_weights(self, epoch: int) -> None:
+        """Add the rows of an epoch, unless an earlier session has done so."""
+        if self.weights is not None and epoch > self.weights[-1]["epoch"]:
+            self.weights.extend(weight_rows(self.model, epoch))
+            files.write_rows(self.directory / files.WEIGHTS, files.WEIGHT_COLUMNS, self.weights)
+
+
+def _epoch_line(history: list[dict], epochs: int) -> str:
+    row, seconds = history[-1], seconds_of(history) / len(history)
+    left = timedelta(seconds=round(seconds * (epochs - len(history))))
+    return (
+        f"epoch {row['epoch']}/{epochs}  lr {row['lr']:g}  train loss {row['train_loss']:.4f}  "
+        f"test loss {row['test_loss']:.4f}  top-1 {row['top1']:.2f} %  {left} left"
+    )
+
+
+def seconds_of(rows: list[dict]) -> float:
+    """The total time of some steps, epochs or cycles."""
+    return sum(row["seconds"] for row in rows)
