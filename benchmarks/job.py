@@ -143,14 +143,14 @@ METHODS: dict[str, Callable[..., dict]] = {
 def _clock(job: Job) -> float:
     """Read the clock, after the device has finished its work."""
     if job.device.startswith("cuda"):
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(job.device)
     return time.process_time() if job.busy else time.perf_counter()
 
 
 def _peak_mib(device: str) -> float:
     """Read the peak memory: of the process, or allocated on the GPU."""
     if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated() / 2**20
+        return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # kB on Linux
 
 
@@ -162,6 +162,8 @@ def measured(job: Job) -> dict:
     warm_up = job._replace(network="mlp", steps=2, compression=2, batches=1)
     method(warm_up, *network(warm_up))
     built = network(job)
+    if job.device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(job.device)  # the warm-up does not count
     idle = _peak_mib(job.device)
     start = _clock(job)
     reported = method(job, *built)

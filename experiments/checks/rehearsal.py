@@ -4,6 +4,7 @@ The `meta` device computes shapes and no values. On it, a tensor of another devi
 so is a value that Python needs. Neither error can stay hidden until a GPU is used.
 """
 
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -84,7 +85,9 @@ def _forbid_synchronisation(device: torch.device) -> None:
     """Take three steps of ResNet-18 on CUDA; PyTorch reports synchronisation after the first."""
     steps = _steps("resnet18", known("cifar10"), paper("resnet18", "cifar10"), device, count=3)
     next(steps)  # copies the order of the images to the device
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():  # this mode is a prototype of torch
+        warnings.simplefilter("ignore")
+        torch.cuda.set_sync_debug_mode("error")
     try:
         list(steps)
     except RuntimeError as error:

@@ -32,8 +32,8 @@ def provenance() -> dict[str, object]:
 def _git(*arguments: str) -> str | None:
     """Run git in the checkout; its output, or None if it fails."""
     command = ["git", "--no-optional-locks", "-C", str(ROOT), *arguments]
+    options = {"stderr": subprocess.DEVNULL, "text": True, "timeout": 60}
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        return subprocess.check_output(command, **options).strip()
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
-    return ended.stdout.strip()

@@ -17,7 +17,11 @@ from proofs_tests.tools.runs import configured
 from prune import apply, load_masks, prunable
 from train import checkpoint
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    # torch.export.load of torch 2.11 warns of its own buffer.
+    pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning"),
+]
 
 
 @pytest.fixture(scope="module")
