@@ -1,1 +1,1 @@
-"""Where pruning and training meet: configurations, runs, results."""
+"""Experiments join pruning and training: configurations, runs, results."""

@@ -60,7 +60,7 @@ def test_synaptic_flow_is_conserved_by_layers(network):
 
 @given(networks(residual=False))
 def test_synaptic_flow_is_conserved_by_channels(network):
-    """What enters a channel leaves it (Theorem 1): a channel is one neuron at many places."""
+    """Flow into a channel equals flow out of it (Theorem 1): one neuron at many places."""
     _, scores = synaptic_flow(network)
     layers = layers_of(network.model)
     for below, above in pairwise(scores):
@@ -170,7 +170,7 @@ def test_saliency_is_conserved_by_layers(case):
 
 @given(cases(residual=False, biases=False))
 def test_saliency_is_conserved_by_channels(case):
-    """What enters a channel leaves it (Theorem 1)."""
+    """Saliency into a channel equals saliency out of it (Theorem 1)."""
     S, _ = saliency(*case)
     layers = layers_of(case[0])
     for below, above in pairwise(layers):

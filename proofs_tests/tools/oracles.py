@@ -11,7 +11,7 @@ from prune import prunable
 
 
 class Scale(nn.Module):
-    """What batch norm is to synaptic flow: a positive factor for each channel."""
+    """A positive factor for each channel, as synaptic flow reads batch norm."""
 
     def __init__(self, norm):
         super().__init__()
@@ -62,7 +62,7 @@ def algorithm_1(model, shape, keeps):
 
 
 def counts(N, rho, n, schedule):
-    """What each step of the schedule leaves, without a root: ceil(N rho^(-k/n)), or linear."""
+    """Return the counts of all steps without a root: ceil(N rho^(-k/n)), or linear."""
     if schedule == "linear":
         return [ceil(N * (1 - (1 - 1 / Fraction(rho)) * Fraction(k, n))) for k in range(1, n + 1)]
     return [

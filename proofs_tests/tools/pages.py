@@ -13,7 +13,7 @@ def examples(text, name):
 
 
 def failures(test):
-    """What the examples give where it is not what the page says."""
+    """Return a report on the examples whose output differs from the page."""
     report = []
     doctest.DocTestRunner(verbose=False).run(test, out=report.append)
     return "".join(report)

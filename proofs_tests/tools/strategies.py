@@ -13,7 +13,7 @@ from reference.theorems import closed_downstream
 
 
 class Numbers(NamedTuple):
-    """What arrays are filled with, and the dtype that keeps it exact."""
+    """The entries of arrays, and the dtype that keeps them exact."""
 
     elements: st.SearchStrategy
     dtype: type

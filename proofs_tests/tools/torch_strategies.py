@@ -121,7 +121,7 @@ def residuals(draw, shape):
 
 
 def kinds(shape, exact, residual):
-    """What may come next."""
+    """Layers that fit the shape."""
     small, large = min(shape[1:]), max(shape[1:])
     chain = [blocks(shape, convolutions(shape))]
     chain += [blocks(shape, transposed_convolutions(shape))] * (large < 5)
@@ -145,7 +145,7 @@ def pools(exact):
 
 
 def heads(shape, exact):
-    """What makes a vector of an image."""
+    """Layers that turn an image into a vector."""
     area = shape[1] * shape[2]
     average = [nn.AdaptiveAvgPool2d(1)] * (not exact or area & (area - 1) == 0)
     return st.sampled_from([nn.Identity(), nn.AdaptiveMaxPool2d(1), *average])
