@@ -1,10 +1,8 @@
-"""The command line: options become a RunConfig, and its function of experiments/ is called.
+"""The command line: options become a RunConfig, and a function of experiments/ is called with it.
 
-torch is imported by the commands that need it, so that `--help` is quick.
+The commands import torch, this file does not, so that `--help` is quick.
 """
 
-import os
-import sys
 from pathlib import Path
 
 import click
@@ -12,44 +10,48 @@ import click
 from experiments.commandline.console import (
     Sentences,
     all_pass,
+    check_packages,
     chosen_device,
     configured,
     dataset_named,
+    parse,
     progress,
+    refuse_unfinished,
     show_published,
     show_result,
-    usage,
 )
 from experiments.commandline.options import (
     DATASET_HELP,
+    IMP_OPTIONS,
     MODEL_HELP,
-    NETWORK,
-    PLACES,
+    NETWORK_OPTIONS,
+    PLACE_OPTIONS,
     PRUNER_HELP,
-    PRUNING,
-    SPEED,
-    SWEPT,
-    TRAINING,
+    RUN_OPTIONS,
+    SWEEP_OPTIONS,
     epochs_of,
     listed,
     options,
     part_of,
 )
+from synflow import __version__
+from train import launch
 
 
-@click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("synflow", cls=Sentences, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="synflow", message="%(prog)s %(version)s")
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """Prune neural networks at initialisation: SynFlow and what it is compared with."""
-    if "TORCHELASTIC_RUN_ID" in os.environ and ctx.invoked_subcommand not in ("run", "imp"):
+    """Prune neural networks at initialisation: SynFlow and the methods it is compared with."""
+    if launch.torchrun() and ctx.invoked_subcommand not in ("run", "imp"):
         raise click.UsageError("torchrun is for run and imp; call this command without it")
-    sys.path.insert(0, os.getcwd())  # for package.module:factory
+    check_packages()
 
 
 @main.command()
-@options(*NETWORK, *PRUNING, *TRAINING, "record-weights", *SPEED, *PLACES)
+@options(*RUN_OPTIONS)
 def run(**given) -> None:
-    """One experiment: build, prune at initialisation, train, evaluate, save.
+    """Run one experiment: build, prune at initialisation, train, evaluate, save.
 
     A finished run is not repeated, an interrupted one goes on. The last line on stdout is
     `result: PATH`.
@@ -63,21 +65,20 @@ def run(**given) -> None:
 
 
 @main.command()
-@click.option("--preset", help="A sweep with a name: laptop, laptop-pruners, ...", **listed(str))
+@click.option("--preset", help="A named sweep: laptop, laptop-pruners, ...", **listed(str))
 @click.option("--models", help=MODEL_HELP + "  [mlp]", **listed(str))
 @click.option("--datasets", help=DATASET_HELP + "  [digits]", **listed(str))
 @click.option("--pruners", help=PRUNER_HELP + "  [the paper's five]", **listed(str))
 @click.option("--compressions", help="[10^0, 10^0.25, ..., 10^3]", **listed(float))
 @click.option("--seeds", help="[0,1,2]", **listed(int))
 @click.option("--ablates", help="none, shuffle, reinit or invert.  [none]", **listed(str))
-@click.option("--cycles", help="Of imp, in place of --pruners: 1,2,3.", **listed(int))
-@options(*(name for name in (*NETWORK, *PRUNING) if name not in SWEPT))
-@options("rewind/--no-rewind", *TRAINING, "record-weights", *SPEED, *PLACES)
-@click.option("--jobs", default=1, show_default=True, help="Processes; they share the threads.")
+@click.option("--cycles", help="Cycles of imp, instead of --pruners: 1,2,3.", **listed(int))
+@options(*SWEEP_OPTIONS)
+@click.option("--jobs", default=1, show_default=True, help="Processes, which share the threads.")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts, for job arrays.")
-@click.option("--dry-run", is_flag=True, help="List the runs and what they will cost.")
+@click.option("--dry-run", is_flag=True, help="List the runs and estimate their time.")
 def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
-    """A grid of runs. Finished runs are skipped, interrupted ones go on, failed ones start again.
+    """Run a grid of runs. Finished ones are skipped, interrupted ones go on, failed ones restart.
 
     Compression 1 is trained once per seed, for all pruners.
     """
@@ -85,11 +86,11 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
     from experiments.sweeps import grid, presets
     from experiments.sweeps import sweep as sweeps
 
-    given["lr_drops"] = usage(epochs_of, given["lr_drops"])
+    given["lr_drops"] = parse(epochs_of, given["lr_drops"])
     names = given.pop("preset")
-    configs = usage(presets.preset, names, given) if names else usage(grid.of_lists, given)
+    configs = parse(presets.preset, names, given) if names else parse(grid.of_lists, given)
     if shard:
-        configs = usage(lambda: grid.shard(configs, *part_of(shard)))
+        configs = parse(lambda: grid.shard(configs, *part_of(shard)))
     if jobs < 1:
         raise click.UsageError(f"--jobs must be at least 1, not {jobs}")
     if dry_run:
@@ -98,17 +99,13 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
     with progress() as bar:
         outcomes = sweeps.sweep(configs, jobs, bar)
     click.echo(reports.summary(sweeps.summary(configs)))
-    undone = [outcome for outcome in outcomes if outcome.state != "finished"]
-    if undone:
-        reasons = "; ".join(f"{o.config.directory.name}: {o.reason}" for o in undone[:3])
-        raise RuntimeError(f"{len(undone)} of {len(configs)} runs are not finished ({reasons})")
+    refuse_unfinished(outcomes, len(configs))
 
 
 @main.command()
-@options(*[name for name in NETWORK if name != "score-dtype"], "compression")
-@options("cycles", "rewind/--no-rewind", *TRAINING, *SPEED, *PLACES)
+@options(*IMP_OPTIONS)
 def imp(**given) -> None:
-    """Iterative magnitude pruning: train, prune, rewind, repeat; then a final training.
+    """Prune by magnitude in cycles of train, prune and rewind; then train once more.
 
     After cycle k of n, ceil(N rho^(-k/n)) weights are left. Finished cycles are not repeated,
     an interrupted one goes on. The last line on stdout is `result: PATH`.
@@ -123,14 +120,14 @@ def imp(**given) -> None:
 
 @main.command()
 @options("device")
-@click.option("--published", is_flag=True, help="Settle how the published runs were trained.")
-@options(*PLACES)
+@click.option("--published", is_flag=True, help="Compare both recipes with the published losses.")
+@options(*PLACE_OPTIONS)
 @click.pass_context
 def selfcheck(ctx: click.Context, device: str, published: bool, data_dir, results) -> None:
-    """The evidence that training and pruning are right on this machine and device.
+    """Check that training and pruning are right on this machine and device.
 
-    With --published: VGG-16 on CIFAR-100, dense, for 20 epochs with either recipe, beside the
-    published losses. That takes minutes on a GPU and days on a CPU.
+    With --published: train VGG-16 on CIFAR-100, dense, for 20 epochs with each recipe, and show
+    the losses beside the published ones. That takes minutes on a GPU and days on a CPU.
     """
     device = chosen_device(device)
     sources = map(ctx.get_parameter_source, ("data_dir", "results"))
@@ -145,7 +142,7 @@ def selfcheck(ctx: click.Context, device: str, published: bool, data_dir, result
 @main.command("inspect")
 @click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
 def inspect_command(directory: Path) -> None:
-    """Per-layer table, empty tensors, connected or not, the prune/cut certificate."""
+    """Show layers, empty tensors, connected or not, and the certificate of Theorem 4."""
     from experiments.commandline import reports
     from experiments.runs.inspection import inspect
 
@@ -156,7 +153,7 @@ def inspect_command(directory: Path) -> None:
 @click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
 @options("device")
 def export_command(directory: Path, device: str | None) -> None:
-    """A physically smaller network, without the channels that nothing reads, and its speed.
+    """Remove the channels that no layer reads, and measure the smaller network's speed.
 
     Writes compact.pt2 beside the run's files: `torch.export.load(path).module()` runs it.
     """
@@ -167,11 +164,11 @@ def export_command(directory: Path, device: str | None) -> None:
 
 
 @main.command()
-@options(*NETWORK)
+@options(*NETWORK_OPTIONS)
 def diagnose(**given) -> None:
-    """Is this network fit for the theory: conservation, positive scores, what breaks them.
+    """Check a network against the theory: is flow conserved, are scores positive, if not, why?
 
-    Looks at the network at initialisation; --dataset gives the shapes, no data is read.
+    The network is at initialisation; --dataset gives the shapes, no data is read.
     """
     from experiments.runs.diagnosis import diagnose as diagnose_network
     from experiments.runs.diagnosis import report
@@ -182,22 +179,22 @@ def diagnose(**given) -> None:
 
 @main.command()
 @click.argument("number", metavar="N", type=click.Choice([*"01234567", "precision", "variants"]))
-@click.option("--compute", is_flag=True, default=None, help="First compute what is missing.")
+@click.option("--compute", is_flag=True, default=None, help="First compute the missing numbers.")
 @click.option("--full", is_flag=True, default=None, help="Figure 7: the whole published grid.")
-@click.option("--best", is_flag=True, default=None, help="Best epochs, as the paper plots it.")
+@click.option("--best", is_flag=True, default=None, help="Plot the best epochs, as the paper does.")
 @click.option("--weights", help='Figure 0: another network, such as "2,-5;5,1;-1,3|-1,1,1;1,1,-2".')
-@options("model", "dataset", "width", "init", "seed", "device", *PLACES)
+@options("model", "dataset", "width", "init", "seed", "device", *PLACE_OPTIONS)
 def figure(number: str, results: str, **given) -> None:
-    """Draw figure N of the paper (or a word: ours) from saved results, with the CSV behind it.
+    """Draw figure N of the paper from saved results, and write the CSV behind it.
 
     0 is the worked example of reference/README.md, or any small network: its --weights with "|"
-    between layers, ";" between neurons, "," between the weights of a neuron. 1, 5, 6 and variants
-    (ablated, or with float32 scores) show the runs of sweeps; 2, 3, 4, 7 and precision networks at
-    initialisation, which --compute computes cell by cell.
+    between layers, ";" between neurons, "," between the weights of a neuron. 1, 5 and 6 show the
+    runs of sweeps, 2, 3, 4 and 7 networks at initialisation, which --compute computes cell by
+    cell. Two more are ours: variants (ablations, float32 scores) and precision (initialisation).
     """
     from experiments.figures import catalogue
 
-    draw = usage(catalogue.figure, number, results, given)
+    draw = parse(catalogue.figure, number, results, given)
     with progress() as bar:
         path, notes = draw(bar)
     click.echo("\n".join([*notes, f"figure: {path}"]))
@@ -205,13 +202,13 @@ def figure(number: str, results: str, **given) -> None:
 
 @main.group()
 def data() -> None:
-    """What is known, what is here, get it, check it."""
+    """List, download and check the data sets."""
 
 
 @data.command("list")
 @options("data-dir")
 def data_list(data_dir: str) -> None:
-    """All datasets, and where each was found."""
+    """List all data sets and the folder of each."""
     from experiments.commandline import reports
     from train.data import DATASETS, locate
 
@@ -227,7 +224,7 @@ def data_list(data_dir: str) -> None:
 @click.argument("name", callback=dataset_named)
 @options("data-dir")
 def data_fetch(name: str, data_dir: str) -> None:
-    """Download NAME, check its check sum, unpack it."""
+    """Download NAME, check its checksum, unpack it."""
     from experiments.runs.progress import counter
     from train.fetch import fetch
 
@@ -250,4 +247,4 @@ def data_verify(name: str, data_dir: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python cli.py")

@@ -65,7 +65,7 @@ def taylor_fo(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
 
 
 def grasp(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
-    """theta * sum over batches of H_b g_b: GraSP's -theta * Hg with the lowest kept (App. 12.1).
+    """Theta * sum over batches of H_b g_b: GraSP's -theta * Hg with the lowest kept (App. 12.1).
 
     g_b and H_b are the gradient and the Hessian of the mean cross-entropy of batch b in the
     prunable weights; H_b g_b is the gradient of <g_b, stop(g_b)>. There is no temperature. The

@@ -1,6 +1,6 @@
-"""Batch norm over the batch of all ranks, so that a network does not depend on their number.
+"""Batch norm over the batch of all ranks, so that training does not depend on their number.
 
-torch's SyncBatchNorm does the same on CUDA only; this one runs, and is tested, anywhere.
+torch's SyncBatchNorm does the same on CUDA only; this one runs, and is tested, on any device.
 """
 
 import torch
@@ -24,7 +24,7 @@ class _Total(torch.autograd.Function):
 
 
 class GlobalBatchNorm(_BatchNorm):
-    """A batch norm layer that shares everything but its forward pass with the one it replaces."""
+    """A batch norm layer that shares all but its forward pass with the layer that it replaces."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
@@ -54,7 +54,7 @@ def _remember(layer: _BatchNorm, mean: Tensor, var: Tensor) -> None:
 
 
 def share_batch_norm(model: nn.Module) -> None:
-    """Replace every batch norm layer; parameters, buffers and names stay what they are.
+    """Replace every batch norm layer; parameters, buffers and names stay the same.
 
     Raises:
         ValueError: If a layer keeps no statistics, averages them or has no weights.

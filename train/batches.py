@@ -1,4 +1,4 @@
-"""Batches made on the training device: images stay uint8 there until they are used."""
+"""Batches, made on the training device, where the images stay uint8 until they are used."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,12 +14,12 @@ from train.seeds import ORDER, seed_of
 
 
 class Task(NamedTuple):
-    """Images on the training device, and how a network is shown them."""
+    """Images on the training device, and their normalisation."""
 
     train: Split
     test: Split
     dataset: Dataset
-    channels: int  # that the network sees; a grey image is repeated
+    channels: int  # of the network's input; a grey image is repeated
     mean: Tensor  # (C, 1, 1), of images / 255
     std: Tensor
 
@@ -57,10 +57,10 @@ def plan(n: int, dataset: Dataset, seed: int, epoch: int, device: torch.device) 
 def crop_and_mirror(
     images: Tensor, padding: int, down: Tensor, right: Tensor, mirror: Tensor
 ) -> Tensor:
-    """Pad images (n, C, H, W) with black, cut each at its own offset, mirror some.
+    """Pad images (n, C, H, W) with black, crop each at its own offset, mirror some.
 
-    Image i becomes the H x W window at (down[i], right[i]) of its padded self: what
-    torchvision's RandomCrop(padding) and RandomHorizontalFlip do one by one.
+    Image i becomes the H x W window at (down[i], right[i]) of the padded image, as by
+    torchvision's RandomCrop(padding) and RandomHorizontalFlip, which take one image at a time.
     """
     height, width = images.shape[2:]
     padded = F.pad(images, [padding] * 4)
@@ -80,27 +80,27 @@ def normalised(images: Tensor, task: Task) -> Tensor:
 def training_batches(
     task: Task, batch_size: int, seed: int, epoch: int
 ) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """One epoch of augmented (inputs, labels), shuffled, and the size of each batch.
+    """Yield one epoch of shuffled, augmented (inputs, labels, size of the batch).
 
     With several ranks the inputs are this rank's share of the batch, which may be empty, and
-    the size is that of the whole batch. The last one may be smaller.
+    the size is that of the whole batch. The last batch may be smaller.
     """
     images, labels = task.train
     streamed = isinstance(images, Pictures)
     drawn_on = torch.device("cpu") if streamed else labels.device
     drawn = plan(len(labels), task.dataset, seed, epoch, drawn_on)
-    shares = [Plan(*parts) for parts in zip(*(_shares(t, batch_size) for t in drawn))]
+    shares = [Plan(*parts) for parts in zip(*(_shares(t, batch_size) for t in drawn), strict=True)]
     if streamed:
         made = images.augmented((part.order for part in shares), seed, epoch)
     else:
         made = (_augmented(images, task.dataset, part) for part in shares)
     whole = labels[drawn.order.to(labels.device)].split(batch_size)
-    for batch, targets in zip(made, whole):
+    for batch, targets in zip(made, whole, strict=True):
         yield normalised(batch, task), _share(targets), len(targets)
 
 
 def _share(x: Tensor | Pictures) -> Tensor | Pictures:
-    """What this rank does of a batch (n, ...)."""
+    """This rank's rows of a batch (n, ...)."""
     return x[rank() :: ranks()]
 
 
@@ -115,18 +115,19 @@ def _augmented(images: Tensor, dataset: Dataset, part: Plan) -> Tensor:
 
 
 def share(split: Split) -> Split:
-    """What this rank looks at of a split."""
+    """This rank's examples of a split."""
     return Split(_share(split.images), _share(split.labels))
 
 
 def plain_batches(split: Split, task: Task, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """(inputs, labels) of the split in their order, without augmentation."""
-    for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size)):
-        yield normalised(images, task), labels
+    """Yield (inputs, labels) of the split in their order, without augmentation."""
+    images, labels = split.images.split(batch_size), split.labels.split(batch_size)
+    for batch, targets in zip(images, labels, strict=True):
+        yield normalised(batch, task), targets
 
 
 def subset(split: Split, n: int, seed: int) -> Split:
-    """n examples drawn at random without replacement, not balanced (FACTS.md 4.1)."""
+    """n examples drawn at random without replacement, not balanced over the classes."""
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(split.labels), generator=generator)[:n].to(split.labels.device)
     return Split(split.images[chosen], split.labels[chosen])

@@ -1,16 +1,17 @@
 """Checkpoints: written whole or not at all, read without running any code from them."""
 
 import hashlib
-import os
 import zipfile
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from train.files import whole
+
 
 def fingerprint(model: nn.Module, *facts: object) -> str:
-    """Tells trainings apart by the state that they start from and by what `facts` print."""
+    """A hash of the state that a training starts from, and of the printed form of `facts`."""
     digest = hashlib.sha256(repr(facts).encode())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
@@ -19,13 +20,9 @@ def fingerprint(model: nn.Module, *facts: object) -> str:
 
 
 def save(state: dict, path: Path) -> None:
-    """Write tensors and plain containers so that a crash leaves the old file or the new one."""
-    partial = path.with_name(path.name + ".part")
-    with open(partial, "wb") as file:
+    """Write tensors and plain containers; a crash leaves the old file or the new one."""
+    with whole(path) as temporary, open(temporary, "wb") as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def load(path: Path, device: torch.device) -> dict | None:
@@ -37,7 +34,7 @@ def load(path: Path, device: torch.device) -> dict | None:
     if not path.exists():
         return None
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the check sums
+        with zipfile.ZipFile(path) as archive:  # torch.load does not read the check sums
             if torn := archive.testzip():
                 raise ValueError(f"{torn} is torn")
         state = torch.load(path, map_location=device, weights_only=True)

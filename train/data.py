@@ -1,7 +1,7 @@
-"""The datasets: what is known of each, where it is looked for, and how it is loaded.
+"""The datasets: a description of each, the folders it may be in, and its loading.
 
 A dataset is held in memory as bytes; the training loop normalises it as
-`(images / 255 - mean) / std` and pads, crops and mirrors it as `crop` and `flip` say.
+`(images / 255 - mean) / std`, and pads, crops and mirrors it according to `crop` and `flip`.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is known of a dataset without having it."""
+    """A description of a dataset, which need not be on disk."""
 
     name: str
     classes: int
@@ -48,20 +48,36 @@ class Dataset:
     mean: tuple[float, ...]  # per channel, of images / 255
     std: tuple[float, ...]
     read: Callable[[Path, "Dataset", bool, Report | None], Arrays] | None
-    folders: tuple[str, ...]  # where it is looked for, relative to the data directory
-    files: tuple[str, ...]  # what must be there; FILE.gz will do for FILE
+    folders: tuple[str, ...]  # searched in this order, relative to the data directory
+    files: tuple[str, ...]  # that the folder must have; FILE.gz may replace FILE
     crop: int = 0  # padding of the random crop; 0 for none
-    flip: bool = False  # whether a mirrored image is as good
-    balanced: bool = True  # whether every class is equally frequent
-    provide: str = ""  # what to do where `data fetch` cannot help
+    flip: bool = False  # True if training mirrors half of the images
+    balanced: bool = True  # True if all classes have equally many images
+    provide: str = ""  # instructions, for a dataset that cannot be downloaded
 
     def size(self, train: bool) -> int:
         """The number of training or of test images."""
         return self.train_size if train else self.test_size
 
 
+class MissingData(FileNotFoundError):
+    """A dataset is not on disk.
+
+    Attributes:
+        remedy: The command that downloads it, without the name of the program; "" if there is none.
+    """
+
+    def __init__(self, sentence: str, remedy: str = ""):
+        super().__init__(sentence)
+        self.remedy = remedy
+
+
 def known(name: str) -> Dataset:
-    """The dataset called `name`, or a ValueError that lists all names."""
+    """The description of the dataset `name`.
+
+    Raises:
+        ValueError: If there is none; the message lists all names.
+    """
     if name not in DATASETS:
         raise ValueError(f"there is no dataset {name!r}; known are {', '.join(DATASETS)}")
     return DATASETS[name]
@@ -71,7 +87,7 @@ def locate(name: str, data_dir: Path) -> Path:
     """The first of the dataset's folders that has all its files, which are not opened.
 
     Raises:
-        FileNotFoundError: If none has; it tells what was looked for, where, and how to get it.
+        MissingData: If none has; the message names the files and the folders.
     """
     dataset = known(name)
     places = []
@@ -81,27 +97,28 @@ def locate(name: str, data_dir: Path) -> Path:
             return folder
         lacks = f" (which lacks {', '.join(missing)})" if len(missing) < len(dataset.files) else ""
         places.append(f"{folder}{lacks}")
-    what, where = ", ".join(dataset.files), " nor in ".join(places)
-    how = dataset.provide or f"`python cli.py data fetch {name} --data-dir {data_dir}` gets it"
-    raise FileNotFoundError(f"{name} ({what}) is not in {where}; {how}")
+    sentence = f"{name} ({', '.join(dataset.files)}) is not in {' nor in '.join(places)}"
+    if dataset.provide:
+        raise MissingData(f"{sentence}; {dataset.provide}")
+    raise MissingData(sentence, f"data fetch {name} --data-dir {data_dir}")
 
 
 def load(
     name: str, data_dir: Path, report: Report | None = None, workers: int = 0
 ) -> tuple[Split, Split]:
-    """Read all training and all test images; of imagenet, find them.
+    """Read all training and all test images; of imagenet, only list them.
 
     Args:
         name: A key of DATASETS.
-        data_dir: Where datasets are kept.
-        report: Called now and then with (done, total) where it takes long.
-        workers: Processes that decode images later, where they are too many for memory.
+        data_dir: The folder that holds the datasets.
+        report: Called now and then with (done, total) while images are decoded.
+        workers: Processes that decode imagenet's images later, batch by batch.
 
     Returns:
         The two halves, of the sizes and the shape in DATASETS, labels in 0 to classes - 1.
 
     Raises:
-        FileNotFoundError: If the dataset is not there.
+        MissingData: If the dataset is not there.
         ValueError: If it is torn or corrupt.
     """
     dataset = known(name)
@@ -139,7 +156,7 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def stratified(labels: NDArray[np.integer], size: int, seed: int) -> NDArray[np.bool_]:
-    """Draw `size` positions at random, of every class its share (largest remainders).
+    """Draw `size` positions at random, from each class its share (largest remainders).
 
     Returns:
         True at the positions drawn, shaped like `labels`.

@@ -1,7 +1,7 @@
-"""Downloads, unpacks and verifies datasets.
+"""Download, unpack and verify datasets.
 
 Archives stay in the data directory and may be placed there by hand. A download or a folder gets
-its name when it is whole, and nothing is unpacked before its checksum is right.
+its name when it is complete, and nothing is unpacked before its checksum is right.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from torch import Tensor
 from torchvision.datasets import MNIST, FashionMNIST
 
 from train.data import Dataset, known, load, locate
+from train.files import whole
 from train.readers import Pixels, Report
 
 TIMEOUT = 20  # seconds to wait for an answer
@@ -60,15 +61,18 @@ ARCHIVES = {
 
 
 def fetch(name: str, data_dir: Path, report: Report | None = None) -> str:
-    """Get a dataset into `data_dir` unless it is there, and tell in one sentence where it is.
+    """Download a dataset into `data_dir` unless it is there.
 
     Args:
         name: A key of DATASETS.
-        data_dir: It is made if need be.
+        data_dir: Made if it does not exist.
         report: Called with (done, total) bytes of each download; total is 0 if unknown.
 
+    Returns:
+        One sentence with the dataset's folder.
+
     Raises:
-        ConnectionError: If a download fails; it tells where to place the file by hand.
+        ConnectionError: If a download fails; the message gives the path for a file by hand.
         ValueError: If there is no download, a checksum is wrong, an archive is not safe to
             unpack, or an incomplete folder is in the way.
     """
@@ -86,7 +90,7 @@ def fetch(name: str, data_dir: Path, report: Report | None = None) -> str:
 
 
 def _get(archive: Archive, path: Path, folder: Path, report: Report | None) -> None:
-    packed = path.parent != folder  # otherwise it is a file of the folder
+    packed = path.parent != folder  # otherwise the archive is a file of the folder
     if packed and folder.exists():
         raise ValueError(f"{folder} is not complete: move it away and fetch again")
     if not path.exists() or _md5(path) != archive.md5:
@@ -97,18 +101,14 @@ def _get(archive: Archive, path: Path, folder: Path, report: Report | None) -> N
 
 def _download(archive: Archive, path: Path, report: Report | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as stream:
+    with whole(path) as temporary:
+        with temporary.open("wb") as stream:
             for chunk, total in _chunks(archive, path):
                 stream.write(chunk)
                 if report:
                     report(stream.tell(), total)
-        if (md5 := _md5(part)) != archive.md5:
+        if (md5 := _md5(temporary)) != archive.md5:
             raise ValueError(f"{archive.url} gave a file of MD5 {md5}; {archive.md5} is expected")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _chunks(archive: Archive, path: Path) -> Iterator[tuple[bytes, int]]:
@@ -129,11 +129,11 @@ def _md5(path: Path) -> str:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack the folder of that name from a .tar.gz or .zip, whole or not at all.
+    """Unpack the folder of that name from a .tar.gz or .zip, completely or not at all.
 
     Raises:
-        ValueError: If the archive is torn, lacks the folder, or has members that lead out of
-            it, are links or devices, or are too many or too large.
+        ValueError: If the archive is torn, lacks the folder, has members that are links or
+            devices or lead out of the folder, or unpacks to too many or too large files.
     """
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder.parent) as temporary:
         try:
@@ -148,12 +148,12 @@ def unpack(archive: Path, folder: Path) -> None:
 def _untar(archive: Path, folder: str) -> None:
     with tarfile.open(archive, "r:gz") as tar:
         _refuse_unsafe(archive, ((m.name, m.size, m.isreg() or m.isdir()) for m in tar))
-        # Debian 12's Python 3.11.2 has no filters: there, what is refused above must do.
+        # Debian 12's Python 3.11.2 has no filters: there, the refusal above has to suffice.
         tar.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
 
 
 def _unzip(archive: Path, folder: str) -> None:
-    plain = (0, stat.S_IFREG, stat.S_IFDIR)  # 0: the kind is not told
+    plain = (0, stat.S_IFREG, stat.S_IFDIR)  # 0: the archive does not give the kind
     with zipfile.ZipFile(archive) as packed:
         kinds = [(m, stat.S_IFMT(m.external_attr >> 16)) for m in packed.infolist()]
         _refuse_unsafe(archive, ((m.filename, m.file_size, kind in plain) for m, kind in kinds))
@@ -175,16 +175,16 @@ def _refuse_unsafe(archive: Path, members: Iterable[tuple[str, int, bool]]) -> N
 
 
 def verify(name: str, data_dir: Path, report: Report | None = None) -> str:
-    """Load a dataset and check what `load` does not: the images per class and their mean.
+    """Load a dataset, and check the number of images per class and their mean.
 
-    The mean tells apart what is stored alike, as MNIST and Fashion-MNIST are.
+    The mean distinguishes datasets of the same format, such as MNIST and Fashion-MNIST.
 
     Returns:
-        One line that tells what was checked.
+        One line with the folder, the sizes and the counts that were checked.
 
     Raises:
-        FileNotFoundError: If the dataset is not there.
-        ValueError: If it is not what it should be.
+        MissingData: If the dataset is not there.
+        ValueError: If a count or the mean is wrong.
     """
     dataset, (train, test) = known(name), load(name, data_dir, report)
     folder = locate(name, data_dir)
@@ -206,5 +206,8 @@ def _per_class(folder: Path, dataset: Dataset, labels: NDArray[np.int64]) -> str
     counts = np.bincount(labels, minlength=dataset.classes)
     least, most = counts.min(), counts.max()
     if least == 0 or (dataset.balanced and least != most):
-        raise ValueError(f"{folder} has {least:,} to {most:,} images of a class; that is not right")
+        allowed = "the same number of each" if dataset.balanced else "at least one of each"
+        raise ValueError(
+            f"{folder} has {least:,} to {most:,} images of a class; {allowed} is expected"
+        )
     return f"{least:,}" if least == most else f"{least:,} to {most:,}"

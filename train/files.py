@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Files that are written whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -8,29 +8,30 @@ from pathlib import Path
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to, and rename that file to `path` when the block ends.
+    """Yield a temporary path beside `path`; what is written there becomes `path` at the end.
 
-    A crash at any moment leaves the old file, the new one, or none if there was none: the
-    content is on the disk before the name is.
+    A reader finds the old file or the new one, also after a crash or a power cut. If the block
+    raises, the old file stays and the temporary one is removed.
 
     Yields:
-        A path in the folder of `path`, with the suffix `.part` added. The block creates, writes
-        and closes that file. If the block raises, the file is removed and `path` is unchanged.
+        A path with the suffix of `path`, which no other process uses.
     """
-    partial = path.with_name(f"{path.name}.part")
+    temporary = path.with_name(f"{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        yield partial
-        _sync(partial, os.O_RDWR)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    with suppress(OSError):  # some file systems cannot synchronise a folder, Windows cannot
-        _sync(path.parent, os.O_RDONLY)
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to report
+            temporary.unlink(missing_ok=True)
+        raise
+    with suppress(OSError):  # some file systems cannot flush a folder
+        _flush(path.parent)
 
 
-def _sync(path: Path, access: int) -> None:
-    """Wait until the disk holds the content of a file, or the names in a folder."""
-    descriptor = os.open(path, access)
+def _flush(path: Path) -> None:
+    """Wait until the file, or the folder's list of names, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

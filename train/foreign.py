@@ -2,7 +2,10 @@
 
 import importlib
 import inspect
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torchvision
@@ -13,30 +16,59 @@ Shape = tuple[int, int, int]  # channels, height, width
 
 def from_torchvision(name: str, classes: int) -> nn.Module:
     """A classification model of torchvision without pretrained weights or auxiliary heads."""
-    extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    extra |= {"aux_logits": False} if extra else {}
+    extra = {}
+    if name in ("googlenet", "inception_v3"):
+        extra = {"init_weights": False, "aux_logits": False}
     return torchvision.models.get_model(name, weights=None, num_classes=classes, **extra)
 
 
 def factory(name: str) -> Callable[..., nn.Module]:
-    """The user's function; ValueError if there is none."""
+    """Import the user's function `package.module:factory`, also from the current folder.
+
+    Raises:
+        ValueError: If it cannot be imported, or is no function.
+    """
     module, _, attribute = name.partition(":")
+    _search_current_folder()
     try:
         make = getattr(importlib.import_module(module), attribute)
         inspect.signature(make)
     except Exception as error:  # the user's module may fail in any way
-        raise ValueError(f"model {name!r} is no factory that can be imported: {error}") from error
+        reason = f"{error}{_location(module)}"
+        raise ValueError(f"model {name!r} is no factory that can be imported: {reason}") from error
     return make
 
 
+def _location(module: str) -> str:
+    """The file of a module's package, in brackets: it may be another one than was meant."""
+    package = sys.modules.get(module.partition(".")[0])
+    file = getattr(package, "__file__", None)
+    return f" ({package.__name__} is {file})" if file else ""
+
+
+def _search_current_folder() -> None:
+    """Append the current folder to sys.path, where a train.py or a csv.py hides no other module.
+
+    Our own folder comes before it: an editable installation is found by a hook that Python asks
+    only after all of sys.path.
+    """
+    for folder in (str(Path(__file__).resolve().parents[1]), os.getcwd()):
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
 def custom(name: str, shape: Shape, classes: int) -> nn.Module:
-    """What the factory makes; it is told what it asks for, and must give (n, classes) logits."""
+    """Call the user's factory with the arguments that it names.
+
+    Raises:
+        ValueError: If the factory raises or returns no network.
+    """
     make = factory(name)
     offered = {"num_classes": classes, "in_channels": shape[0], "input_shape": shape}
     wanted = inspect.signature(make).parameters
     try:
         model = make(**{key: value for key, value in offered.items() if key in wanted})
-    except Exception as error:  # as may the factory
+    except Exception as error:  # the factory, too, may fail in any way
         raise ValueError(f"model {name!r} cannot be made: {error}") from error
     if not isinstance(model, nn.Module):
         raise ValueError(f"model {name!r} made a {type(model).__name__}, not a torch.nn.Module")

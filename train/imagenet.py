@@ -1,4 +1,4 @@
-"""Images too many for memory: decoded, cropped and scaled by worker processes when needed."""
+"""Images that do not fit in memory: worker processes decode, crop and scale them when needed."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 class Decoder(TorchDataset):
     """Row -> uint8 (3, pixels, pixels): the middle of the image or, with a key, a random part.
 
-    What is random comes from (*key, row) alone, whichever process draws it.
+    The random part depends on (*key, row) alone, whichever process draws it.
     """
 
     def __init__(self, files: Sequence[str], pixels: int, key: tuple[int, ...]):
@@ -40,14 +40,14 @@ class Decoder(TorchDataset):
             image = default_loader(self.files[row])
         except OSError:
             raise ValueError(f"{self.files[row]} is missing, torn or no image") from None
-        with torch.random.fork_rng(devices=[]):  # of the CPU only, and so is what is seeded
+        with torch.random.fork_rng(devices=[]):  # both lines concern the CPU's generator only
             torch.default_generator.manual_seed(seed_of(*self.key, row))
             return self.cut(image)
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Image files in place of a uint8 tensor (n, 3, pixels, pixels)."""
+    """Image files that stand for a uint8 tensor (n, 3, pixels, pixels)."""
 
     files: Sequence[str]
     pixels: int
@@ -69,11 +69,11 @@ class Pictures:
         return [self.files[row] for row in rows.tolist()]
 
     def split(self, size: int) -> Iterator[Tensor]:
-        """Batches of `size` in order, cut from the middle, on the device."""
+        """Yield batches of `size` in order, each image's middle, on the device."""
         return self._decoded(torch.arange(len(self.files)).split(size), ())
 
     def augmented(self, batches: Iterable[Tensor], seed: int, epoch: int) -> Iterator[Tensor]:
-        """Batches of the rows given, each cropped and mirrored from (seed, epoch, row) alone."""
+        """Yield the given rows in batches, cropped and mirrored from (seed, epoch, row) alone."""
         return self._decoded(batches, (seed, PICTURES, epoch))
 
     def _decoded(self, batches: Iterable[Tensor], key: tuple[int, ...]) -> Iterator[Tensor]:
@@ -83,29 +83,32 @@ class Pictures:
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
             collate_fn=partial(_stacked, self.shape[1:]),
-            generator=torch.Generator(),  # else it would draw from the one that dropout uses
+            generator=torch.Generator(),  # the default one is that of dropout
         )
         try:
             for batch in loader:
                 yield batch.to(self.device, non_blocking=True)
-        except ValueError as error:  # a worker's comes wrapped in its traceback
+        except ValueError as error:  # with a worker's traceback around it
             raise ValueError(str(error).rpartition("ValueError: ")[2].strip()) from None
 
 
 def _stacked(shape: tuple[int, ...], pictures: list[Tensor]) -> Tensor:
-    """(n, C, H, W); n is 0 where a last batch is too small for all ranks."""
+    """Stack to (n, C, H, W); n is 0 if the last batch is too small for all ranks."""
     return torch.stack(pictures) if pictures else torch.empty(0, *shape, dtype=torch.uint8)
 
 
 def list_pictures(folder: Path, pixels: int, workers: int) -> tuple[Pictures, NDArray[np.int64]]:
-    """The files folder/CLASS/FILE, classes numbered in the order of their names, and labels (n,).
+    """List folder/CLASS/FILE; classes are numbered in the order of their names.
+
+    Returns:
+        The images, and their labels (n,).
 
     Raises:
-        ValueError: If there is no class or one without an image.
+        ValueError: If there is no class, or a class without an image.
     """
     try:
         samples = ImageFolder(str(folder)).samples
     except FileNotFoundError as error:
         raise ValueError(f"{folder} is not a folder of images for each class: {error}") from None
-    files, labels = zip(*samples)
+    files, labels = zip(*samples, strict=True)
     return Pictures(files, pixels, workers), np.array(labels)

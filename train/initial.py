@@ -1,4 +1,7 @@
-"""Initial weights: as the paper's text says, or as the authors' code did (FACTS.md 2)."""
+"""Initial weights: of the paper's text, or of the authors' code.
+
+Where the two differ: experiments/figures/published/DEPARTURES.md, rows 3 and 15.
+"""
 
 from collections.abc import Iterator
 
@@ -19,14 +22,14 @@ def paper(model: nn.Module, name: str) -> None:
 
 
 def published(model: nn.Module, name: str) -> None:
-    """What the authors' code did, model by model.
+    """The initial weights of the authors' code, model by model.
 
     VGG with one linear layer (32 px): as `paper`. VGG with three: convolutions Kaiming normal
     (fan_out), linear N(0, 0.01). ResNet-18: convolutions Kaiming normal (fan_out), and the
     linear layer keeps PyTorch's uniform weights and biases.
 
     Raises:
-        ValueError: For a model that the authors did not publish numbers for.
+        ValueError: For a model without published numbers.
     """
     if not name.startswith("vgg") and name not in ("resnet18", "wrn18"):
         raise ValueError(f"init 'published' is known for VGG, resnet18 and wrn18, not for {name}")

@@ -1,7 +1,8 @@
 """The training loop: SGD, learning-rate drops, test accuracy after each epoch, exact resumption."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
 
@@ -21,7 +22,7 @@ Row = dict[str, float]
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
-    """In epoch 0, 1, ...: lr times drop_factor for each drop that has come."""
+    """In epoch 0, 1, ...: lr times drop_factor for each drop up to this epoch."""
     lr = recipe.lr
     for drop in recipe.lr_drops:
         if drop <= epoch:
@@ -30,9 +31,9 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
 
 
 def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with Nesterov momentum; weight decay on every parameter, as the authors had it.
+    """SGD with Nesterov momentum; weight decay on every parameter, as in the authors' code.
 
-    One group for each number of updates that a step makes; with the recipe of the paper, one.
+    One group for each number of updates per step; with the recipe of the paper, one group.
     """
     fused = _fits_fused(model)
     groups: dict[int, list[nn.Parameter]] = {}
@@ -50,10 +51,10 @@ def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
 
 
 def _fits_fused(model: nn.Module) -> bool:
-    """Whether torch's fused step may be used: on a CPU, one pass where others make five.
+    """True if torch's fused step may be used: on a CPU it needs one pass, the others five.
 
-    It takes memory as it comes: where weight, gradient and momentum may lie in different orders
-    (channels_last), it would mix entries up without a word (torch 2.14).
+    It reads memory in its order: where weight, gradient and momentum may have different orders
+    (channels_last), it would silently mix up entries (torch 2.14).
     """
     return all(p.device.type == "cpu" and p.is_contiguous() for p in model.parameters())
 
@@ -65,29 +66,46 @@ def begin_epoch(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: int) ->
 
 
 def update(optimizer: torch.optim.Optimizer) -> None:
-    """Move each group's parameters as often as its `updates`, with one gradient.
+    """Update each group's parameters as often as its `updates`, with one gradient.
 
-    Equal to an optimiser that lists a parameter several times (FACTS.md 4.1).
+    Equal to an optimiser that lists a parameter several times
+    (experiments/figures/published/DEPARTURES.md, row 8).
     """
     most = max(group["updates"] for group in optimizer.param_groups)
-    for count in range(1, most + 1):
-        optimizer.step()
+    optimizer.step()
+    for done in range(1, most):
         for group in optimizer.param_groups:
-            if group["updates"] == count < most:  # what has no gradient is not moved
+            if group["updates"] == done:
                 for parameter in group["params"]:
-                    parameter.grad = None
+                    parameter.grad = None  # the optimiser passes over it from now on
+        optimizer.step()
 
 
 @torch.no_grad()
 def evaluate(model: nn.Module, task: Task) -> dict[str, float]:
-    """On the test split: top1 and top5 in percent (of fewer than five classes: all), mean loss."""
-    model.eval()
+    """Top-1 and top-5 accuracy in percent, and the mean loss, on the test split in eval mode.
+
+    With fewer than five classes, top5 is 100. The modes of all submodules are put back.
+    """
     pixels = task.test.images.shape[2] * task.test.images.shape[3]
     batches = plain_batches(share(task.test), task, min(500, EVALUATION_PIXELS // pixels))
-    sums = sum(_score(model(inputs), labels) for inputs, labels in batches)
+    with eval_mode(model):
+        sums = sum(_score(model(inputs), labels) for inputs, labels in batches)
     right, among_five, loss = total(sums).tolist()
     n = len(task.test.labels)
     return {"top1": 100 * right / n, "top5": 100 * among_five / n, "loss": loss / n}
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put the model into eval mode, and every submodule back into its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _score(logits: Tensor, labels: Tensor) -> Tensor:
@@ -103,7 +121,7 @@ def train_epoch(
     batches: Iterable[tuple[Tensor, Tensor, int]],
     tick: Callable[[], None] = lambda: None,
 ) -> float:
-    """One pass over the batches; returns the mean loss over examples (one transfer at the end)."""
+    """Train on the batches; returns the mean loss over the examples (one transfer at the end)."""
     model.train()
     losses, n = 0.0, 0
     for inputs, labels, size in batches:
@@ -116,12 +134,12 @@ def train_epoch(
 def step(
     model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor, labels: Tensor, size: int
 ) -> Tensor:
-    """Descend the mean loss of a batch of `size`, of which this rank has (inputs, labels).
+    """Make one step of SGD on a batch of `size`, of which this rank has (inputs, labels).
 
     Returns:
         This rank's part of the summed loss, float64, still on the device: nothing waits for it.
     """
-    optimizer.zero_grad()  # not sooner: what is freed at the end of a step goes back to the system
+    optimizer.zero_grad()  # here, since memory freed after a step would go back to the system
     loss = F.cross_entropy(model(inputs), labels, reduction="sum")
     (loss / size * ranks()).backward()  # DistributedDataParallel takes the mean over the ranks
     update(optimizer)
@@ -141,22 +159,22 @@ def train(
 
     All randomness of an epoch comes from (seed, epoch), so a resumed run is the uninterrupted
     run: weights, momentum, learning rate, order, augmentation and dropout. The number of ranks
-    changes rounding only, but for dropout: each rank draws its own.
+    changes rounding only, except for dropout, which each rank draws for itself.
 
     Args:
-        model: On the device of the task's images; as it is or from `prepared`.
-        task: Training and test images and how they are shown.
+        model: On the device of the task's images; may come from `prepared`.
+        task: Training and test images and their normalisation.
         recipe: Hyperparameters.
         seed: Of the data order, augmentation and dropout.
-        path: Of the checkpoint.
-        report: Called with each epoch's row, those of earlier sessions included.
+        path: The checkpoint's file.
+        report: Called with each epoch's row, also with those of earlier sessions.
         tick: Called after each optimizer step.
 
     Returns:
         One row per epoch: epoch (from 1), lr, train_loss, test_loss, top1, top5, seconds.
 
     Raises:
-        ValueError: If the checkpoint is damaged or is that of another training.
+        ValueError: If the checkpoint is damaged or belongs to another training.
         FloatingPointError: If the loss is no longer finite; the last checkpoint stays.
     """
     optimizer = sgd(plain(model), recipe)
@@ -214,7 +232,7 @@ def _epoch(
 
 
 def resume(model: nn.Module, optimizer: torch.optim.Optimizer, path: Path, start: str) -> list[Row]:
-    """Load the checkpoint into model and optimizer; the rows so far, none without a checkpoint."""
+    """Load the checkpoint into model and optimizer. Returns its rows; none without a checkpoint."""
     state = of_first(lambda: checkpoint.load(path, torch.device("cpu")))
     if state is None:
         return []

@@ -1,4 +1,4 @@
-"""The networks of the paper (App. 12.2) and what else can be named on the command line.
+"""The networks of the paper (App. 12.2), and the others with a name on the command line.
 
 Tensor names follow torchvision's: `features.*` and `classifier.*` in a VGG, `conv1`, `layer1.0.*`,
 `fc` in a ResNet.
@@ -32,8 +32,10 @@ def mlp(shape: Shape, classes: int, width: float = 1) -> nn.Module:
     first, second = scaled(300, width), scaled(100, width)
     return nn.Sequential(
         nn.Flatten(),
-        *(nn.Linear(inputs, first), nn.ReLU()),
-        *(nn.Linear(first, second), nn.ReLU()),
+        nn.Linear(inputs, first),
+        nn.ReLU(),
+        nn.Linear(first, second),
+        nn.ReLU(),
         nn.Linear(second, classes),
     )
 
@@ -63,8 +65,11 @@ def vgg(depth: int, shape: Shape, classes: int, width: float = 1, batch_norm: bo
         if c == "M":
             layers.append(nn.MaxPool2d(2, 2))
             continue
-        layers.append(nn.Conv2d(channels, channels := scaled(c, width), 3, padding=1))
-        layers += [nn.BatchNorm2d(channels)] * batch_norm + [nn.ReLU(inplace=True)]
+        before, channels = channels, scaled(c, width)
+        layers.append(nn.Conv2d(before, channels, 3, padding=1))
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(channels))
+        layers.append(nn.ReLU(inplace=True))
     # The lottery VGG of 32 px averages the last 2x2 pixels; the others take a fifth maximum.
     layers.append(nn.AvgPool2d(2) if shape[1] == 32 else nn.MaxPool2d(2, 2))
     return Vgg(layers, _vgg_head(shape[1], channels, classes, width))
@@ -76,8 +81,12 @@ def _vgg_head(pixels: int, channels: int, classes: int, width: float) -> nn.Modu
         return nn.Linear(channels, classes)
     hidden = scaled(1024 if pixels == 64 else 4096, width)
     return nn.Sequential(
-        *(nn.Linear(channels * (pixels // 32) ** 2, hidden), nn.ReLU(inplace=True), nn.Dropout()),
-        *(nn.Linear(hidden, hidden), nn.ReLU(inplace=True), nn.Dropout()),
+        nn.Linear(channels * (pixels // 32) ** 2, hidden),
+        nn.ReLU(inplace=True),
+        nn.Dropout(),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(inplace=True),
+        nn.Dropout(),
         nn.Linear(hidden, classes),
     )
 
@@ -163,7 +172,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 
 def input_shape(model: str, shape: Shape) -> Shape:
-    """The shape a model is fed: 28-px images are padded to 32; torchvision sees 3 channels."""
+    """The shape of a model's input: 28-px images are padded to 32; torchvision gets 3 channels."""
     channels, height, width = shape
     if model.startswith("torchvision:"):
         channels = 3
@@ -176,13 +185,13 @@ def build(name: str, shape: Shape, classes: int, width: float = 1, init: str = "
 
     Args:
         name: A name in MODELS, `torchvision:NAME`, or `package.module:factory`. A factory is
-            called with those of `num_classes`, `in_channels`, `input_shape` that it names as
-            parameters, and keeps the weights that it makes.
+            called with those of `num_classes`, `in_channels`, `input_shape` that are names of its
+            parameters; its network keeps its weights.
         width: Scales every hidden width to round(w c); only for names in MODELS.
         init: A name in INITS.
 
     Raises:
-        ValueError: If there is no such model, or it does not suit the arguments.
+        ValueError: If there is no such model, or it does not fit the arguments.
     """
     check_name(name)
     if name in MODELS:
@@ -198,7 +207,7 @@ def build(name: str, shape: Shape, classes: int, width: float = 1, init: str = "
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError unless `build` knows a model of this name (a factory is not yet called)."""
+    """Raise ValueError unless `build` has a model of this name (a factory is not yet called)."""
     if name.startswith("torchvision:"):
         plain = name.removeprefix("torchvision:")
         if plain not in torchvision.models.list_models(torchvision.models):

@@ -1,4 +1,4 @@
-"""A network made ready for its device: precision, memory layout, ranks, compilation."""
+"""Prepare a network for its device: precision, memory layout, ranks, compilation."""
 
 from inspect import signature
 
@@ -28,30 +28,30 @@ class Autocast(nn.Module):
 
 
 def best_precision(device: str) -> str:
-    """bfloat16 where it is built into the device and so gains, float32 elsewhere."""
+    """bfloat16 on a device that computes in it, and so is faster in it; otherwise float32."""
     return "bfloat16" if _has_tensor_cores(device) else "float32"
 
 
 def _has_tensor_cores(device: str) -> bool:
-    """Whether it is a CUDA device that computes in bfloat16 (Ampere or later)."""
+    """True for a CUDA device that computes in bfloat16 (Ampere or later)."""
     return device.startswith("cuda") and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _settle_cuda() -> None:
-    """Convolutions in full float32 (no TF32), by algorithms that repeat themselves."""
+    """Make convolutions full float32 (no TF32) and deterministic."""
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
 
 
 def prepared(model: nn.Module, precision: str = "float32", compile: bool = False) -> nn.Module:
-    """The same network, with the same parameters, to be trained on the device it is on.
+    """The same network, with the same parameters, for training on its device.
 
     Several ranks average gradients by DistributedDataParallel and share batch norm's statistics.
 
     Args:
-        model: Changed in its memory layout and its batch norm layers only.
+        model: Only its memory layout and its batch norm layers change.
         precision: A name in PRECISIONS.
-        compile: By torch.compile; the first epoch waits for it.
+        compile: Use torch.compile; the first epoch waits for it.
     """
     on_cuda = next(model.parameters()).device.type == "cuda"
     if on_cuda:
@@ -68,13 +68,13 @@ def prepared(model: nn.Module, precision: str = "float32", compile: bool = False
 
 
 def _put_channels_last(model: nn.Module) -> None:
-    """The layout that tensor cores read; on the CPU, convolutions are 1.3 times faster in it."""
+    """Use the layout of tensor cores; on the CPU, convolutions are 1.3 times faster in it."""
     if all(weight.dim() <= 4 for weight in model.parameters()):
         model.to(memory_format=torch.channels_last)
 
 
 def plain(net: nn.Module) -> nn.Module:
-    """The network that `prepared` was given, with its own tensor names."""
+    """The network inside the result of `prepared`, with its own tensor names."""
     while isinstance(net, Autocast | DistributedDataParallel):
         net = net.module
     return net

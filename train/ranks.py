@@ -1,4 +1,4 @@
-"""The processes that torchrun starts to train one network together: what each does, how they agree.
+"""The ranks: processes that torchrun starts to train one network together.
 
 Every rank holds the whole network and its share of each batch. Without torchrun there is one
 rank, and nothing here communicates.
@@ -17,36 +17,30 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-PATIENCE = timedelta(hours=24)  # the others wait while the first rank prunes
+from train import launch
 
-
-def launched() -> int:
-    """How many ranks torchrun has started; 1 without torchrun."""
-    return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
-
-
-_tells = [launched() == 1 or os.environ["RANK"] == "0"]
+PATIENCE = timedelta(hours=24)  # the other ranks wait while the first one prunes
 
 
 def rank() -> int:
-    """This process's number; 0 is the one that prunes and writes."""
+    """This process's number; rank 0 prunes and writes the files."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def ranks() -> int:
-    """How many processes train this network."""
+    """The number of processes that train this network."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 @contextmanager
 def joined(device: str) -> Iterator[None]:
-    """Work together with the other ranks while the block runs; nothing changes without torchrun.
+    """Connect the ranks while the block runs; without torchrun, do nothing.
 
     Raises:
-        ConnectionError: If another rank fails meanwhile; says that the run can go on.
+        ConnectionError: If another rank fails meanwhile.
         ValueError: If there are fewer CUDA devices than ranks, or one is chosen for all.
     """
-    if launched() == 1 or dist.is_initialized():
+    if launch.launched() == 1 or dist.is_initialized():
         yield
         return
     backend = _claim_cuda(device) if device.startswith("cuda") else "gloo"
@@ -57,8 +51,8 @@ def joined(device: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, while this rank says why
-        _tells[0] = store.add("told", 1) == 1
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, until the error is printed
+        launch.elect(store.add("failures", 1) == 1)
         if isinstance(error, RuntimeError):  # what a lost connection raises
             raise _lost(number, count, error) from error
         raise
@@ -75,12 +69,12 @@ def _lost(number: int, count: int, error: RuntimeError) -> ConnectionError:
 
 
 def _claim_cuda(device: str) -> str:
-    """Make "cuda" mean this rank's own device; what tensors on it, and others, are sent with."""
+    """Select this rank's GPU. Returns the communication backends for CPU and CUDA tensors."""
     here, devices = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
     if device != "cuda" or here > devices:
         raise ValueError(
-            f"{here} ranks on this machine with --device {device}: each takes a device of its own "
-            f"by --device cuda, without a number, and {devices} are here"
+            f"{here} ranks on this machine with device {device}: each needs a device of its own, "
+            f"which is the device cuda without a number, and the machine has {devices}"
         )
     torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     return "cpu:gloo,cuda:nccl"
@@ -88,11 +82,6 @@ def _claim_cuda(device: str) -> str:
 
 def _stop(*_: object) -> None:
     raise RuntimeError("torchrun stopped it because another rank has failed")
-
-
-def tells() -> bool:
-    """Whether this process says why all ranks stop: the first, or the first to fail alone."""
-    return _tells[0]
 
 
 def total(x: Tensor) -> Tensor:
@@ -105,9 +94,10 @@ def total(x: Tensor) -> Tensor:
 
 
 def of_first(make: Callable[[], Any]) -> Any:
-    """What `make` returns on rank 0, on every rank; tensors arrive on the CPU.
+    """Call `make` on rank 0 and return its result on every rank, tensors on the CPU.
 
-    Only tensors and plain containers can be sent.
+    Args:
+        make: Returns tensors and plain containers only.
     """
     if ranks() == 1:
         return make()

@@ -1,11 +1,10 @@
 """Readers of the file formats in which the datasets are published.
 
-Each is a function from a path and what is expected of it to NumPy arrays. A file that is torn,
-too long or of another format is a ValueError of one sentence that names it.
+Each is a function of a path and the expected counts and shapes, and returns NumPy arrays. A file
+that is torn, too long or of another format is a ValueError of one sentence with its path.
 """
 
 import gzip
-import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -17,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torchvision.datasets.folder import default_loader
 
+from train.files import whole
+
 Pixels = NDArray[np.uint8]
 Arrays = tuple[Pixels, NDArray[np.integer]]  # images (n, C, H, W), labels (n,)
 Shape = tuple[int, ...]
@@ -25,7 +26,7 @@ CIFAR_SHAPE = (3, 32, 32)
 
 
 def check_labels(path: Path, labels: NDArray[np.integer], classes: int) -> None:
-    """Raise a ValueError that names `path` unless every label is below `classes`."""
+    """Raise a ValueError with `path` unless every label is below `classes`."""
     if labels.max(initial=0) >= classes:
         raise ValueError(f"{path} has the label {labels.max()}; 0 to {classes - 1} are allowed")
 
@@ -34,16 +35,16 @@ def read_idx(path: Path, shape: Shape) -> Pixels:
     """Read an idx file of unsigned bytes, plain or (if its name ends in .gz) gzipped.
 
     Args:
-        shape: What it must hold. No more than that is read, whatever the file claims.
+        shape: The shape it must have. No more bytes are read, whatever the header claims.
 
     Raises:
-        ValueError: If it is of another type or shape, torn, or too long.
+        ValueError: If it has another type or shape, is torn, or too long.
     """
     header = struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)  # 8: unsigned bytes
     size = len(header) + prod(shape)
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            content = stream.read(size + 1)  # one more, to see the end
+            content = stream.read(size + 1)  # one more, to find the end
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is torn or no gzip file ({error})") from error
     if not content.startswith(header) or len(content) != size:
@@ -55,8 +56,8 @@ def read_cifar(path: Path, count: int, classes: int, label_bytes: int = 1) -> Ar
     """Read one file of CIFAR's binary form: records of labels and 3 x 32 x 32 bytes.
 
     Args:
-        count: How many records it must hold.
-        classes: What every label must be below.
+        count: The number of records it must hold.
+        classes: Every label must be below this.
         label_bytes: 1 for CIFAR-10; 2 for CIFAR-100, coarse before fine. The last is read.
 
     Raises:
@@ -78,10 +79,10 @@ def read_tiny_imagenet(
     The decoded images are kept beside the folder, in a .npy file named after the file list.
 
     Args:
-        folder: It holds wnids.txt, train/WNID/images and val/val_annotations.txt, val/images.
+        folder: Contains wnids.txt, train/WNID/images, val/val_annotations.txt and val/images.
         split: "train" (ordered by class and file name) or "val" (as annotated).
-        count: How many images there must be.
-        shape: What every image must have; grey ones become RGB.
+        count: The number of images it must have.
+        shape: The shape of every image; grey images become RGB.
         report: Called now and then with (done, total) while images are decoded.
 
     Raises:
@@ -135,16 +136,11 @@ def _picture(file: Path, shape: Shape) -> Pixels:
 
 
 def _cached(cache: Path, shape: Shape) -> Pixels | None:
-    with suppress(OSError, EOFError, ValueError):  # missing or torn: it is made anew
+    with suppress(OSError, EOFError, ValueError):  # missing or torn: it is made again
         images = np.load(cache)
         return images if images.shape == shape and images.dtype == np.uint8 else None
 
 
 def _store(cache: Path, images: Pixels) -> None:
-    part = cache.with_suffix(f".{os.getpid()}.part.npy")
-    with suppress(OSError):  # a full or read-only disk costs time, not the result
-        try:
-            np.save(part, images)
-            os.replace(part, cache)
-        finally:
-            part.unlink(missing_ok=True)
+    with suppress(OSError), whole(cache) as temporary:  # without a cache it only takes longer
+        np.save(temporary, images)

@@ -10,14 +10,14 @@ class Recipe:
     epochs: int
     batch_size: int
     lr: float
-    lr_drops: tuple[int, ...]  # after so many epochs
+    lr_drops: tuple[int, ...]  # epochs after which it drops
     drop_factor: float
     weight_decay: float
     momentum: float = 0.9
     updates: tuple[tuple[str, int], ...] = ()  # tensor name's beginning -> updates per step, if > 1
 
     def updates_of(self, name: str) -> int:
-        """How often a step updates the tensor `name`, each time with the same gradient."""
+        """The number of updates of the tensor `name` per step, all with the same gradient."""
         return next((count for start, count in self.updates if name.startswith(start)), 1)
 
 
@@ -44,7 +44,7 @@ CIFAR_BY_MODEL = {
 
 
 def paper(model: str, dataset: str) -> Recipe:
-    """App. 12.3 for the models and data sets it names; models it does not know train as ResNet-18.
+    """The table of App. 12.3 and its complements; a model in neither is trained as ResNet-18.
 
     Args:
         model: A name as on the command line.
@@ -62,15 +62,15 @@ def paper(model: str, dataset: str) -> Recipe:
     return CIFAR_BY_MODEL.get(model, CIFAR_RESNET18)
 
 
-# How often the published runs listed each tensor in the optimiser (FACTS.md 4.1): once for each
-# module of theirs that contains it.
+# The published runs listed each tensor in the optimiser once for each module that contains it
+# (experiments/figures/published/DEPARTURES.md, row 8).
 PUBLISHED_VGG_32 = (("features.", 4), ("classifier.", 2))
 PUBLISHED_VGG_64 = (("features.", 3), ("classifier.", 3))
 PUBLISHED_RESNET18 = (("conv1.", 3), ("bn1.", 3), ("layer", 5), ("fc.", 2))
 
 
 def published(model: str, dataset: str) -> Recipe:
-    """The table of App. 12.3 as the published runs had it: several updates of a tensor per step.
+    """The table of App. 12.3 with several updates of a tensor per step, as in the published runs.
 
     Raises:
         ValueError: For a model or data set that is not in the table.
@@ -82,7 +82,7 @@ def published(model: str, dataset: str) -> Recipe:
         updates = PUBLISHED_RESNET18
     else:
         raise ValueError(
-            "--recipe published is known for vgg11, vgg16, resnet18 and wrn18 on cifar10, "
+            "recipe 'published' is known for vgg11, vgg16, resnet18 and wrn18 on cifar10, "
             f"cifar100 and tiny-imagenet, not for {model} on {dataset}"
         )
     return replace(paper(model, dataset), updates=updates)

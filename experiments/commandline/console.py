@@ -1,26 +1,29 @@
-"""How the command line talks: failures as one sentence, progress on stderr, results on stdout."""
+"""The console: errors as one sentence on stderr, progress on stderr, results on stdout."""
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
 
+import synflow
 from experiments.commandline.options import epochs_of
-
-FIRST_RANK = os.environ.get("RANK", "0") == "0" or "TORCHELASTIC_RUN_ID" not in os.environ
+from train import launch
 
 
 class Sentences(click.Group):
-    """Every failure becomes one sentence on stderr, also click's own; SYNFLOW_DEBUG shows all.
+    """A group of commands that prints every error as one sentence on stderr, click's own too.
 
-    Under torchrun one rank says it: the first, or the first to fail if the others run on.
+    The exit code is 2 for a wrong option and 1 for anything else. SYNFLOW_DEBUG shows the
+    traceback. Under torchrun one rank prints: the first, or the first to fail alone.
     """
 
-    def main(self, *args, **extra):
+    def main(self, args=None, prog_name="synflow", **extra):
+        extra |= {"standalone_mode": False}
         try:
-            sys.exit(super().main(*args, **extra | {"standalone_mode": False}))
+            sys.exit(super().main(args, prog_name, **extra))
         except click.ClickException as error:
             text, code = error.format_message(), error.exit_code
         except click.Abort:
@@ -28,27 +31,35 @@ class Sentences(click.Group):
         except Exception as error:
             if os.environ.get("SYNFLOW_DEBUG"):
                 raise
-            text, code = sentence(error), 1
+            text, code = sentence(error) + remedy(error, prog_name), 1
         is_help = "\n" in text  # of a group that was given no command
-        if _tells():
+        if launch.speaker():
             click.echo(text if is_help else f"Error: {text}", err=True)
         sys.exit(code)
 
 
-def _tells() -> bool:
-    """Whether this process says what went wrong, and no other rank does."""
-    ranks = sys.modules.get("train.ranks")
-    return ranks.tells() if ranks else FIRST_RANK
-
-
 def sentence(error: Exception) -> str:
-    """What our own errors say; the system's and torch's need their subject or kind beside it."""
+    """Format an error as one sentence: with the file of a system error, the type of others."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else text
     if isinstance(error, ValueError | FloatingPointError):
         return text
     return f"{type(error).__name__}: {text}"
+
+
+def remedy(error: object, program: str) -> str:
+    """The command that mends an error, if the error has one as its attribute `remedy`."""
+    command = getattr(error, "remedy", None)
+    return f"; run `{program} {command}`" if command else ""
+
+
+def check_packages() -> None:
+    """End with one sentence if another module hides `train`, `prune` or another package of ours."""
+    try:
+        synflow.check_packages(*synflow.PACKAGES)
+    except ImportError as error:
+        raise click.ClickException(str(error)) from None
 
 
 class Bar:
@@ -75,24 +86,39 @@ class Bar:
 
 @contextmanager
 def progress():
-    """Where long work says how far it is; shown by the first rank."""
+    """Yield the progress display: a bar, or nothing on all ranks but the first."""
     from experiments.runs.progress import Silent
 
-    with closing(Bar() if FIRST_RANK else Silent()) as bar:
+    with closing(Bar() if launch.speaker() else Silent()) as bar:
         yield bar
 
 
 def show_result(path: Path) -> None:
-    """What a run came to, and where its result is."""
+    """Print the outcome of a run and the path of its result file."""
     from experiments.commandline import reports
     from experiments.runs.files import read_result
 
-    if FIRST_RANK:
+    if launch.speaker():
         click.echo(reports.outcome(read_result(path), path))
 
 
+def refuse_unfinished(outcomes: Sequence, count: int) -> None:
+    """End with one sentence unless all of a sweep's runs are finished.
+
+    Args:
+        outcomes: Those of the runs that this call worked on.
+        count: The number of all runs.
+    """
+    from experiments.commandline import reports
+
+    undone = [outcome for outcome in outcomes if outcome.state != "finished"]
+    if undone:
+        program = click.get_current_context().find_root().info_name
+        raise click.ClickException(reports.undone(undone, count) + remedy(undone[0], program))
+
+
 def all_pass(device: str) -> bool:
-    """Make the checks and print a report to paste."""
+    """Run the checks of selfcheck and print a report. Returns False if one fails."""
     from experiments.checks.selfcheck import machine, selfcheck
 
     click.echo(f"selfcheck on {machine(device)}\n")
@@ -106,7 +132,7 @@ def all_pass(device: str) -> bool:
 
 
 def show_published(device: str, data_dir: str, results: str) -> None:
-    """Losses of either recipe beside the published ones."""
+    """Print the losses of both recipes beside the published losses."""
     from experiments.checks.selfcheck import PUBLISHED_LOSS, losses_by_recipe
     from experiments.commandline import reports
 
@@ -116,21 +142,22 @@ def show_published(device: str, data_dir: str, results: str) -> None:
 
 
 def configured(given: dict):
-    """The run's configuration."""
+    """The configuration of a run, from its options."""
     from experiments.resolve import resolve
 
-    return usage(lambda: resolve(given | {"lr_drops": epochs_of(given.get("lr_drops"))}))
+    lr_drops = parse(epochs_of, given.get("lr_drops"))
+    return parse(resolve, given | {"lr_drops": lr_drops})
 
 
 def chosen_device(name: str | None) -> str:
-    """The device that an option names; by default what is there."""
+    """The device that an option names; by default CUDA if there is any, else the CPU."""
     from experiments.resolve import device_named
 
-    return usage(device_named, name or "auto")
+    return parse(device_named, name or "auto")
 
 
-def usage(make, *arguments):
-    """What `make` makes of options; what is wrong with them is a usage error (exit code 2)."""
+def parse(make, *arguments):
+    """Call `make`; turn a ValueError into a click usage error (exit code 2)."""
     try:
         return make(*arguments)
     except ValueError as error:
@@ -138,7 +165,7 @@ def usage(make, *arguments):
 
 
 def dataset_named(ctx: click.Context, parameter: click.Parameter, name: str) -> str:
-    """The name, if there is such a data set."""
+    """Return the name if there is such a data set; otherwise it is a usage error."""
     from train.data import known
 
-    return usage(known, name).name
+    return parse(known, name).name

@@ -1,4 +1,4 @@
-"""The options of the command line, and what their text stands for; click's only, no torch."""
+"""The options of the command line, and the conversion of their text. Imports no torch."""
 
 import click
 
@@ -18,8 +18,8 @@ OPTIONS = {
     "schedule": {"help": "exponential, linear or certified.  [exponential]"},
     "scope": {"help": "global or local.  [global]"},
     "ablate": {"help": "Sanity check: shuffle, reinit or invert.  [none]"},
-    "seed": {"type": int, "help": "Of weights, data order and random scores.  [0]"},
-    "width": {"type": float, "help": "Scales every hidden width.  [1]"},
+    "seed": {"type": int, "help": "Seed of weights, data order and random scores.  [0]"},
+    "width": {"type": float, "help": "Factor of every hidden width.  [1]"},
     "init": {"help": "Initial weights: paper or published.  [paper]"},
     "device": {"help": "auto, cpu, cuda or cuda:N.  [auto]"},
     "score-dtype": {"help": "float64 or float32.  [float64]"},
@@ -27,8 +27,8 @@ OPTIONS = {
     "epochs": {"type": int, "help": "0 prunes, saves and stops.  [recipe]"},
     "batch-size": {"type": int, "help": "[recipe]"},
     "lr": {"type": float, "help": "Learning rate.  [recipe]"},
-    "lr-drops": {"help": "Epochs after which it drops: 60,120, or none.  [recipe]"},
-    "drop-factor": {"type": float, "help": "What it is multiplied by.  [recipe]"},
+    "lr-drops": {"help": "Epochs after which the rate drops: 60,120, or none.  [recipe]"},
+    "drop-factor": {"type": float, "help": "Factor of the rate at each drop.  [recipe]"},
     "weight-decay": {"type": float, "help": "[recipe]"},
     "record-weights": {
         "is_flag": True,
@@ -37,23 +37,49 @@ OPTIONS = {
     },
     "precision": {"help": "float32 or bfloat16.  [bfloat16 where the device has it, else float32]"},
     "compile": {"is_flag": True, "default": None, "help": "Train with torch.compile."},
-    "train-images": {"type": int, "help": "A fixed subset of so many training images.  [all]"},
+    "train-images": {"type": int, "help": "Train on a fixed subset of this size.  [all]"},
     "workers": {"type": int, "help": "Processes that decode imagenet's images.  [all cores]"},
     "cycles": {"type": click.IntRange(1), "default": 3, "show_default": True},
     "rewind/--no-rewind": {
         "default": None,
-        "help": "Survivors get their initial weights back, or keep what they have.  [rewind]",
+        "help": "Give the kept weights their initial values back, or not.  [rewind]",
     },
     "data-dir": {"type": FOLDER, "default": "data", "show_default": True},
     "results": {"type": FOLDER, "default": "results", "show_default": True},
 }
-NETWORK = ("model", "dataset", "seed", "width", "init", "device", "score-dtype")
-PRUNING = ("pruner", "compression", "steps", "schedule", "scope", "ablate")
-TRAINING = ("recipe", "epochs", "batch-size", "lr", "lr-drops", "drop-factor", "weight-decay",
-            "train-images")  # fmt: skip
-SPEED = ("precision", "compile", "workers")
-PLACES = ("data-dir", "results")
-SWEPT = ("model", "dataset", "pruner", "compression", "seed", "ablate")  # lists in a sweep
+NETWORK_OPTIONS = ("model", "dataset", "seed", "width", "init", "device", "score-dtype")
+PRUNING_OPTIONS = ("pruner", "compression", "steps", "schedule", "scope", "ablate")
+TRAINING_OPTIONS = (
+    "recipe",
+    "epochs",
+    "batch-size",
+    "lr",
+    "lr-drops",
+    "drop-factor",
+    "weight-decay",
+    "train-images",
+)
+SPEED_OPTIONS = ("precision", "compile", "workers")
+PLACE_OPTIONS = ("data-dir", "results")
+RUN_OPTIONS = (
+    *NETWORK_OPTIONS,
+    *PRUNING_OPTIONS,
+    *TRAINING_OPTIONS,
+    "record-weights",
+    *SPEED_OPTIONS,
+    *PLACE_OPTIONS,
+)
+IMP_OPTIONS = (
+    *(name for name in NETWORK_OPTIONS if name != "score-dtype"),
+    "compression",
+    "cycles",
+    "rewind/--no-rewind",
+    *TRAINING_OPTIONS,
+    *SPEED_OPTIONS,
+    *PLACE_OPTIONS,
+)
+LISTS = ("model", "dataset", "pruner", "compression", "seed", "ablate")  # --models ... of a sweep
+SWEEP_OPTIONS = ("rewind/--no-rewind", *(name for name in RUN_OPTIONS if name not in LISTS))
 
 
 def options(*names: str):

@@ -1,6 +1,6 @@
-"""What the command line says of results: text made of rows and numbers. Nothing is printed here."""
+"""Results as text, made of rows and numbers. Nothing is printed here."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
@@ -10,10 +10,11 @@ from experiments.runs.inspection import certificate
 
 if TYPE_CHECKING:
     from experiments.runs.export import Export
+    from experiments.sweeps.workers import Outcome
 
 
 def outcome(result: Mapping, path: Path) -> str:
-    """What a run came to; the last line is `result: PATH`."""
+    """The counts and accuracies of a run; the last line is `result: PATH`."""
     state = "connected" if result["connected"] else "NOT connected (layer-collapse)"
     lines = [
         f"kept {result['kept']:,} of {result['prunable']:,} weights, "
@@ -26,7 +27,7 @@ def outcome(result: Mapping, path: Path) -> str:
 
 
 def plan(rows: list[dict], jobs: int) -> str:
-    """The runs of a sweep, and what those to do will cost."""
+    """The runs of a sweep, and the estimated time of those that are not finished."""
     lines = [f"{row['state']:8}  {_duration(row['seconds']):>12}  {row['run']}" for row in rows]
     todo = [row["seconds"] for row in rows if row["state"] != "finished"]
     total = _duration(sum(todo) / jobs)
@@ -38,7 +39,7 @@ def _duration(seconds: float) -> str:
 
 
 def summary(rows: list[dict]) -> str:
-    """Means, least and largest over seeds; and how many networks are still connected."""
+    """Mean, least and largest accuracy over seeds; and the number of connected networks."""
     return "\n".join(_panels(rows))
 
 
@@ -60,8 +61,14 @@ def _range(row: dict) -> str:
     return f"{row['top1']:.2f} ({row['least']:.2f} - {row['largest']:.2f})"
 
 
+def undone(outcomes: Sequence["Outcome"], count: int) -> str:
+    """The number of runs of a sweep that are not finished, and the first reasons."""
+    reasons = "; ".join(f"{o.config.directory.name}: {o.reason}" for o in outcomes[:3])
+    return f"{len(outcomes)} of {count} runs are not finished ({reasons})"
+
+
 def inspection(result: Mapping, layers: list[dict[str, str]]) -> str:
-    """Per-layer table, empty tensors, connected or not, the prune/cut certificate."""
+    """Table of layers, empty tensors, connected or not, and the certificate of Theorem 4."""
     wide = max(len(row["name"]) for row in layers)
     lines = [f"{'tensor':{wide}}  {'shape':>16} {'size':>12} {'kept':>12} {'density':>9}"]
     for row in layers:
@@ -79,7 +86,7 @@ def inspection(result: Mapping, layers: list[dict[str, str]]) -> str:
 
 
 def export(made: "Export") -> str:
-    """The masked network beside the compact one; the last line is `compact: PATH`."""
+    """Compare the masked with the compact network; the last line is `compact: PATH`."""
     lines = [f"{'':28}{'masked':>14}{'compact':>14}{'ratio':>8}"]
     counts = {"parameters": made.parameters, "FLOPs of one image": made.flops}
     for name, (before, after) in counts.items():
@@ -94,7 +101,7 @@ def export(made: "Export") -> str:
 
 
 def losses(rows: Mapping[str, Mapping[int, float]], epochs: list[int]) -> str:
-    """Train loss after some epochs, a line for each way of training."""
+    """Training loss after some epochs, one line per row."""
     lines = ["train loss    " + "".join(f"{f'epoch {e}':>10}" for e in epochs)]
     for name, row in rows.items():
         lines.append(f"{name:14}" + "".join(f"{row[e]:10.3f}" for e in epochs))
@@ -102,6 +109,6 @@ def losses(rows: Mapping[str, Mapping[int, float]], epochs: list[int]) -> str:
 
 
 def dataset(name: str, facts, where: str) -> str:
-    """One line on a data set of train.data: classes, shape, sizes, and where it is."""
+    """One line on a data set of train.data: classes, shape, sizes, and its folder."""
     size, shape = f"{facts.train_size:,} + {facts.test_size:,}", "x".join(map(str, facts.shape))
     return f"{name:14} {facts.classes:5} classes  {shape:>9}  {size:>18}  {where}"

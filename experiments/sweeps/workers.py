@@ -20,6 +20,7 @@ import torch
 
 from experiments.config import RunConfig
 from experiments.runs.imp import perform
+from train import launch
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Outcome:
     config: RunConfig
     state: str
     reason: str = ""
+    remedy: str = ""  # a command, without the program's name, that mends it
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def _start(threads: int) -> Worker:
     process = context.Process(target=_serve, args=(theirs, threads), daemon=True)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        process.start()
+        launch.start(process)
     finally:
         theirs.close()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -121,5 +123,6 @@ def attempt(config: RunConfig) -> Outcome:
         return Outcome(config, "elsewhere", str(error))
     except Exception as error:  # of any kind: the other runs go on
         text = " ".join(str(error).split())
-        return Outcome(config, "failed", f"{type(error).__name__}: {text}")
+        remedy = getattr(error, "remedy", "")
+        return Outcome(config, "failed", f"{type(error).__name__}: {text}", remedy)
     return Outcome(config, "finished")

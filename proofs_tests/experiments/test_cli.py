@@ -1,4 +1,4 @@
-"""The command line: what it refuses and how, what it prints, and what it leaves alone.
+"""The command line: its refusals, its output, and the files that it leaves alone.
 
 Every refusal is one sentence on stderr. Exit code 2: a bad option; 1: anything else.
 """
@@ -13,22 +13,30 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+import synflow
 from cli import main
 from experiments.commandline.options import OPTIONS
-from experiments.config import RunConfig
+from experiments.config import ABLATIONS, DTYPES, RunConfig
 from experiments.resolve import device_named, resolve
 from experiments.runs.files import owned
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.runs import ONE_THREAD, configured, raw
+from prune.pruning import SCOPES
+from prune.schedules import SCHEDULES
+from prune.scores import SCORES
 from train import fetch
 from train.data import DATASETS
+from train.initial import INITS
+from train.models import MODELS
+from train.prepared import PRECISIONS
+from train.recipes import RECIPES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path, monkeypatch) -> Path:
-    """Where the commands run; `results` and `data` are made there, if at all."""
+    """The current folder of the commands; `results` and `data` are made there, if at all."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -38,7 +46,7 @@ def call(*arguments: str) -> Result:
 
 
 def says(result: Result, code: int, *expected: str) -> bool:
-    """Whether it failed with this exit code and one sentence, which has these words in it."""
+    """True if it failed with this exit code and one sentence that has these words in it."""
     assert result.exit_code == code and result.stdout == "", result.output
     line = r"Error: [^\n]+\n"
     assert re.fullmatch(line, result.stderr), result.stderr
@@ -129,7 +137,7 @@ USELESS = {
     f"{ZERO} --compile": "--compile does nothing with --epochs 0",
     f"{ZERO} --ablate reinit": "--ablate reinit does nothing with --epochs 0",
     "--ablate shuffle --compression 1": "--ablate shuffle does nothing with --compression 1",
-    "--recipe published": "--recipe published is known for vgg11",
+    "--recipe published": "recipe 'published' is known for vgg11",
     "--workers 2": "--workers does nothing: only the images of imagenet are decoded",
     "--epochs 10 --drop-factor 0.5": "--drop-factor does nothing: no drop comes in 10 epochs",
     "--lr-drops none --drop-factor 0.5": "--drop-factor does nothing",
@@ -179,7 +187,7 @@ LINES = {
 
 @pytest.mark.parametrize("line, code", LINES.items(), ids=LINES)
 def test_lines_that_are_no_command(tmp_path, line, code):
-    """A group without a command shows its help, which is all that may take several lines."""
+    """A group without a command shows its help; only that may have several lines."""
     result = call(*line.split())
     if line in ("", "data"):
         assert result.exit_code == code and result.stderr.startswith("Usage: ")
@@ -194,11 +202,30 @@ QUICK = ("run", "--steps", "3", "--epochs", "2")
 
 
 @pytest.mark.parametrize("extra", ["--epochs 1", "--epochs 0 --pruner snip"])
-def test_missing_data_is_one_sentence_with_what_where_and_how(tmp_path, extra):
-    result = call("run", "--model", "wrn18", "--dataset", "tiny-imagenet", *extra.split())
-    how = "`python cli.py data fetch tiny-imagenet --data-dir data` gets it"
+@pytest.mark.parametrize("program", ["synflow", "python cli.py"])
+def test_missing_data_is_one_sentence_with_its_files_its_folder_and_a_remedy(
+    tmp_path, extra, program
+):
+    """The remedy begins with the words that started this command."""
+    line = ["run", "--model", "wrn18", "--dataset", "tiny-imagenet", *extra.split()]
+    result = CliRunner().invoke(main, line, prog_name=program)
+    how = f"; run `{program} data fetch tiny-imagenet --data-dir data`\n"
     assert says(result, 1, "wnids.txt", "not in data/tiny-imagenet-200", how)
     assert os.listdir(tmp_path) == []
+
+
+def test_data_that_nobody_may_download_has_instructions_instead(tmp_path):
+    result = call("run", "--model", "resnet18", "--dataset", "imagenet")
+    assert says(result, 1, "imagenet (train, val) is not in data/imagenet", "image-net.org")
+    assert "data fetch" not in result.stderr
+
+
+def test_a_sweep_of_missing_data_has_the_remedy_too(tmp_path):
+    line = "sweep --models mlp --datasets cifar10 --pruners snip --compressions 10 --seeds 0"
+    result = call(*line.split(), "--epochs", "0")
+    *_, last = result.stderr.splitlines()
+    assert result.exit_code == 1 and last.startswith("Error: 1 of 1 runs are not finished (")
+    assert last.endswith("; run `synflow data fetch cifar10 --data-dir data`")
 
 
 def test_a_results_folder_that_cannot_be_made(tmp_path):
@@ -285,7 +312,7 @@ def test_a_finished_run_prints_the_same_result_and_does_nothing(finished, nothin
     assert result.stderr == ""
 
 
-def test_without_epochs_only_what_was_pruned_is_told(tmp_path):
+def test_without_epochs_only_the_pruning_is_reported(tmp_path):
     result = call("run", "--epochs", "0", "--compression", "50200", "--steps", "1")
     kept, last = result.stdout.splitlines()
     assert kept == "kept 1 of 50,200 weights, 2 empty tensors, NOT connected (layer-collapse)"
@@ -301,7 +328,7 @@ def test_lr_drops_of_the_command_line_are_seen_in_the_history(tmp_path):
 
 
 def test_a_factory_is_found_in_the_folder_of_the_command(tmp_path, monkeypatch):
-    """`python cli.py` and the installed `synflow` alike."""
+    """By `python cli.py` and by the installed `synflow`."""
     (tmp_path / "folder_net.py").write_text(
         "from torch import nn\n"
         "def net(num_classes): return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))\n"
@@ -326,7 +353,7 @@ def test_the_default_run_in_a_process_of_its_own(tmp_path):
 
 
 def test_defaults_are_those_of_the_contract():
-    """Also where the help tells them: `[mlp]`."""
+    """The help shows them in brackets: `[mlp]`."""
     config = resolve({})
     assert (config.model, config.dataset, config.pruner) == ("mlp", "digits", "synflow")
     assert (config.compression, config.seed, config.results) == (10, 0, "results")
@@ -341,8 +368,8 @@ def test_defaults_are_those_of_the_contract():
         "score-dtype",
         "device",
     ):
-        told = re.search(r"\[(.+)\]$", OPTIONS[name]["help"])[1]
-        assert told == getattr(RunConfig(), name.replace("-", "_"))
+        shown = re.search(r"\[(.+)\]$", OPTIONS[name]["help"])[1]
+        assert shown == getattr(RunConfig(), name.replace("-", "_"))
     for name in ("compression", "seed", "width"):
         assert OPTIONS[name]["help"].endswith(f"[{getattr(config, name):g}]")
 
@@ -377,7 +404,7 @@ def test_inspect_shows_layers_connection_and_certificate(finished):
         (("--compression", "1000", "--steps", "1"), ["not certified: a step removed"]),
     ],
 )
-def test_inspect_tells_collapse_and_what_is_not_certified(extra, lines):
+def test_inspect_shows_collapse_and_missing_certificates(extra, lines):
     ran = call("run", "--epochs", "0", *extra)
     directory = Path(ran.stdout.splitlines()[-1].removeprefix("result: ")).parent
     shown = call("inspect", str(directory))
@@ -425,7 +452,7 @@ def test_export_compares_the_two_networks(tmp_path, finished):
 # ---- data -----------------------------------------------------------------------------------
 
 
-def test_data_list_tells_all_and_where_they_are(tmp_path):
+def test_data_list_shows_all_data_sets_and_their_folders(tmp_path):
     result = call("data", "list", "--data-dir", "nowhere")
     rows = {line.split()[0]: line for line in result.stdout.splitlines()}
     assert result.exit_code == 0 and list(rows) == list(DATASETS)
@@ -470,20 +497,64 @@ def test_help_lists_every_option_of_the_contract():
     assert set(CONTRACT.split()) <= set(re.findall(r"--[a-z-]+", shown.stdout))
 
 
+REGISTRIES = {
+    "model": {*MODELS, "torchvision:NAME", "package.module:factory"},
+    "dataset": set(DATASETS),
+    "pruner": set(SCORES),
+    "schedule": {*SCHEDULES, "certified"},
+    "scope": set(SCOPES),
+    "init": set(INITS),
+    "recipe": set(RECIPES),
+    "score-dtype": set(DTYPES),
+    "precision": set(PRECISIONS),
+    "ablate": set(ABLATIONS),
+}
+
+
+@pytest.mark.parametrize("option", REGISTRIES)
+def test_the_help_lists_every_value_and_no_other(option):
+    """The text before the default, without its introduction: `Initial weights: paper or ...`."""
+    text = OPTIONS[option]["help"].partition("[")[0].rpartition(": ")[2].strip().rstrip(".")
+    assert set(re.split(", | or ", text)) == REGISTRIES[option]
+
+
+def test_the_lists_of_a_sweep_have_the_same_help():
+    for option, listed in (("model", "models"), ("dataset", "datasets"), ("pruner", "pruners")):
+        (found,) = (p.help for p in main.commands["sweep"].params if p.name == listed)
+        assert found.partition("  [")[0] == OPTIONS[option]["help"].partition("  [")[0]
+
+
+def test_the_version():
+    result = call("--version")
+    assert (result.exit_code, result.stdout) == (0, f"synflow {synflow.__version__}\n")
+
+
 IMPORTED = """
 import runpy, sys
-sys.argv = sys.argv[1:]
+kind, name, *sys.argv[1:] = sys.argv[1:]
+sys.argv[0] = name
+run = {"path": runpy.run_path, "module": runpy.run_module}[kind]
 try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    run(name, run_name="__main__")
 except SystemExit as end:
     slow = {"torch", "torchvision", "numpy", "matplotlib"} & set(sys.modules)
     sys.exit(end.code or f"{slow} imported" if slow else 0)
 """
+PROGRAMS = {
+    "python cli.py": ("path", str(ROOT / "cli.py")),
+    "python -m synflow": ("module", "synflow"),
+}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["data", "-h"]])
-def test_help_imports_nothing_slow(arguments):
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["data", "-h"], ["--version"]]
+)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_imports_nothing_slow(program, arguments):
     """So that it takes under half a second."""
-    line = [sys.executable, "-c", IMPORTED, str(ROOT / "cli.py"), *arguments]
-    ended = subprocess.run(line, capture_output=True, text=True)
-    assert (ended.returncode, ended.stderr) == (0, "") and ended.stdout.startswith("Usage: cli.py")
+    line = [sys.executable, "-c", IMPORTED, *PROGRAMS[program], *arguments]
+    ended = subprocess.run(
+        line, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith((f"Usage: {program}", f"synflow {synflow.__version__}"))

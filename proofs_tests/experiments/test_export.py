@@ -17,11 +17,7 @@ from proofs_tests.tools.runs import configured
 from prune import apply, load_masks, prunable
 from train import checkpoint
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    # torch.export.load of torch 2.11 warns of its own buffer.
-    pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning"),
-]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

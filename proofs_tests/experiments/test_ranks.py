@@ -15,7 +15,6 @@ from click.testing import CliRunner
 from torch import nn
 
 import cli
-from experiments.commandline import console
 from experiments.runs.run import run
 from proofs_tests.tools import ROOT
 from proofs_tests.tools import rank as ranked
@@ -160,8 +159,7 @@ def test_a_killed_rank_ends_the_run_with_one_sentence_and_one_process_goes_on(tm
 def test_only_the_first_rank_speaks(tmp_path, monkeypatch):
     wrong = ["run", "--results", str(tmp_path), "--compression", "0.5"]
     assert "compression" in CliRunner().invoke(cli.main, wrong).stderr
-    monkeypatch.setattr(console, "FIRST_RANK", False)
-    monkeypatch.setattr("train.ranks._tells", [False])
+    monkeypatch.setattr("train.launch.speaker", lambda: False)
     outcome = CliRunner().invoke(cli.main, wrong)
     assert outcome.exit_code == 2 and outcome.output == ""
 

@@ -40,7 +40,7 @@ READERS = ("snip", "grasp", "skeletonization", "taylor-fo")
 
 
 def test_result_json_has_the_fields_of_the_contract_and_no_other(finished):
-    """DESIGN.md, Files."""
+    """The contract of the files."""
     result = json.loads((finished / "result.json").read_text())
     assert set(result) == {
         "config",
@@ -383,5 +383,5 @@ def test_missing_data_is_an_error_before_anything_is_built(tmp_path, nothing_is_
         run(config)
     text = str(error.value)
     assert "wnids.txt" in text and str(tmp_path / "tiny-imagenet-200") in text
-    assert f"`python cli.py data fetch tiny-imagenet --data-dir {tmp_path}` gets it" in text
+    assert error.value.remedy == f"data fetch tiny-imagenet --data-dir {tmp_path}"
     assert not (tmp_path / "results").exists()

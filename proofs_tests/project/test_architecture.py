@@ -14,7 +14,10 @@ COMMAND_LINE = ("console.py", "options.py")  # files of experiments/commandline 
 TORCH = {"numpy", "torch", "torchvision", "PIL"}  # torchvision brings the last
 LIGHT = (  # imported before the command is known
     "cli.py",
+    "synflow.py",
     "experiments/__init__.py",
+    "train/__init__.py",
+    "train/launch.py",
     *(f"experiments/commandline/{name}" for name in ("__init__.py", *COMMAND_LINE)),
 )
 FLOORS = {  # the rooms of a package, from the ground up; a room imports from lower floors only
@@ -31,10 +34,10 @@ MAY_IMPORT = {  # besides the standard library and itself
     "reference": {"numpy"},
     "prune": {"numpy", "torch"},
     "train": TORCH,
-    "synflow": {"prune"},
     "experiments": TORCH | {"prune", "train", "reference", "synflow", "click"},  # click: see below
     "benchmarks": TORCH | {"prune", "train", "experiments", "click"},
-    "cli": {"click", "experiments", "train"},
+    "cli": {"click", "experiments", "synflow", "train"},
+    "synflow": {"cli", "prune"},  # in functions
 }
 EXTRAS = {"matplotlib", "submitit", "tensorboard", "torch_pruning"}  # in functions
 
@@ -72,7 +75,7 @@ def in_functions(tree: ast.AST) -> set[str]:
 
 
 def violations(source: str, package: str) -> set[str]:
-    """What a file of `package` imports and may not."""
+    """The packages that a file of `package` imports against the rule."""
     tree = ast.parse(source)
     foreign = set(imported(tree)) - MAY_IMPORT[package] - {package} - sys.stdlib_module_names
     if package in ("experiments", "benchmarks"):
@@ -83,7 +86,15 @@ def violations(source: str, package: str) -> set[str]:
 
 def _without_functions(tree: ast.Module) -> ast.Module:
     """The module's own statements, which run when it is imported; its classes' bodies, too."""
-    return ast.Module([n for n in tree.body if not isinstance(n, ast.FunctionDef)], [])
+    return ast.Module([*_running(tree.body)], [])
+
+
+def _running(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
+    for node in statements:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from _running(node.orelse)
+        elif not isinstance(node, ast.FunctionDef):
+            yield node
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
@@ -103,17 +114,34 @@ def test_no_room_imports_from_its_own_floor_or_a_higher_one(package):
 
 
 def test_reference_meets_torch_nowhere_outside_the_tests():
-    """That reference and prune agree is a theorem to test, not shared code."""
+    """Reference and prune share no code: their agreement is a theorem to test."""
     for path in files("experiments"):
         names = set(imported(ast.parse(path.read_text())))
         assert "reference" not in names or not names & {"torch", "prune", "train"}, path
 
 
-def test_cli_imports_torch_only_in_commands():
-    """So `--help` is quick."""
-    for file in LIGHT:
-        own = set(imported(_without_functions(ast.parse((ROOT / file).read_text()))))
-        assert own <= {"click", "experiments"} | sys.stdlib_module_names, file
+def own_modules(tree: ast.AST) -> Iterator[str]:
+    """The files of ours that the statements import; `from train import launch` is a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            modules = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        else:
+            continue
+        for module in modules:
+            path = ROOT.joinpath(*module.split("."))
+            found = (path.with_suffix(".py"), path / "__init__.py")
+            yield from (p.relative_to(ROOT).as_posix() for p in found if p.exists())
+
+
+@pytest.mark.parametrize("file", LIGHT)
+def test_cli_imports_torch_only_in_commands(file):
+    """So `--help` is quick: imported are click, the standard library and files of this list."""
+    tree = _without_functions(ast.parse((ROOT / file).read_text()))
+    ours = {name.partition("/")[0].removesuffix(".py") for name in LIGHT}
+    assert set(imported(tree)) <= {"click"} | ours | sys.stdlib_module_names
+    assert set(own_modules(tree)) <= set(LIGHT)
 
 
 def test_only_what_belongs_to_the_command_line_imports_click():
@@ -123,8 +151,8 @@ def test_only_what_belongs_to_the_command_line_imports_click():
         assert click == (path.name in COMMAND_LINE), path
 
 
-def speaks(tree: ast.AST) -> bool:
-    """Whether it prints, or takes the standard streams."""
+def prints(tree: ast.AST) -> bool:
+    """True if it calls print or uses the standard streams."""
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     return bool(names & {"print"} or attributes & {"stdout", "stderr", "__stdout__", "__stderr__"})
@@ -133,7 +161,7 @@ def speaks(tree: ast.AST) -> bool:
 @pytest.mark.parametrize("package", sorted(MAY_IMPORT.keys() - {"cli", "benchmarks"}))
 def test_only_the_command_line_prints(package):
     for path in files(package):
-        assert speaks(ast.parse(path.read_text())) == (path.name == "console.py"), path
+        assert prints(ast.parse(path.read_text())) == (path.name == "console.py"), path
 
 
 def test_dependencies_are_what_is_imported():
@@ -161,14 +189,15 @@ def test_dependencies_are_what_is_imported():
         ),
         ("experiments", "def f():\n  import matplotlib.pyplot", set()),
         ("experiments", "import cli, math", {"cli"}),
+        ("synflow", "def main():\n  import cli, torch", {"torch"}),
     ],
 )
-def test_violations_are_seen(package, source, found):
+def test_violations_are_found(package, source, found):
     assert violations(source, package) == found
 
 
 @pytest.mark.parametrize(
     "source", ["print(1)", "import sys\nsys.stderr.write('')", "f = print", "map(print, 'a')"]
 )
-def test_speaking_is_heard(source):
-    assert speaks(ast.parse(source)) and not speaks(ast.parse("def f(fingerprint): ..."))
+def test_printing_is_found(source):
+    assert prints(ast.parse(source)) and not prints(ast.parse("def f(fingerprint): ..."))

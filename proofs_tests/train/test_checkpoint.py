@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, and nothing is believed that was not saved."""
+"""Checkpoints: whole or not at all, and nothing else is read as a checkpoint."""
 
 import os
 import pickle
@@ -28,7 +28,7 @@ def path(tmp_path) -> Path:
 
 
 def refused(path: Path) -> bool:
-    """One sentence that names the file, which stays as it is."""
+    """Check the refusal: one sentence with the file, which is not changed."""
     before = path.read_bytes()
     with pytest.raises(ValueError) as error:
         checkpoint.load(path, CPU)
@@ -63,13 +63,13 @@ def test_a_crash_while_saving_leaves_the_old_checkpoint(path, monkeypatch, where
 
 
 def test_the_new_content_is_on_disk_before_it_takes_the_name(path, monkeypatch):
-    """A power cut after the renaming must not find an empty file: fsync, then replace."""
+    """After a power cut there is no empty file: flush it, rename it, flush the folder."""
     calls = []
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda file: (calls.append("fsync"), fsync(file)))
     monkeypatch.setattr(os, "replace", lambda *names: (calls.append("replace"), replace(*names)))
     checkpoint.save(STATE, path)
-    assert calls == ["fsync", "replace"]
+    assert calls == ["fsync", "replace", "fsync"]
 
 
 def test_torn_anywhere(path):
@@ -81,7 +81,7 @@ def test_torn_anywhere(path):
 
 @pytest.mark.parametrize("bit", range(8))
 def test_a_flipped_bit_is_refused_or_changes_nothing(path, bit):
-    """Also in the middle of a weight, where torch.load would not notice."""
+    """Also in the middle of a weight, where torch.load reports no error."""
     content = path.read_bytes()
     caught = 0
     for position in range(bit, len(content), 13):
@@ -96,7 +96,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(path, bit):
 
 
 class Code:
-    """Runs when it is unpickled by whoever lets it."""
+    """An object whose unpickling runs code."""
 
     def __reduce__(self):
         return os.mkdir, ("ran",)
@@ -129,7 +129,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
 
 
-def test_a_fingerprint_tells_apart_whatever_a_training_starts_from():
+def test_a_fingerprint_differs_with_whatever_a_training_starts_from():
     """Names, weights, signs of zeros, buffers, and the facts beside them."""
     seen = {checkpoint.fingerprint(network(), "recipe", 0)}
     assert checkpoint.fingerprint(network(), "recipe", 0) in seen

@@ -338,17 +338,19 @@ def test_registry_is_consistent():
 
 
 @pytest.mark.parametrize("name", [n for n in data.DATASETS if n != "digits"])
-def test_locate_tells_what_is_missing_where_and_how_to_get_it(tmp_path, shrink, name):
+def test_a_missing_dataset_is_named_with_its_files_its_folders_and_a_remedy(tmp_path, shrink, name):
     here = [folder for folder in data.DATASETS[name].folders if not folder.startswith("/")]
     dataset = shrink(name, folders=(*here, str(tmp_path / "elsewhere")))
-    with pytest.raises(FileNotFoundError) as error:
+    with pytest.raises(data.MissingData) as error:
         data.locate(name, tmp_path)
-    how = "image-net.org" if name == "imagenet" else f"data fetch {name} --data-dir {tmp_path}"
     places = [tmp_path / folder for folder in dataset.folders]
-    assert one_sentence(error, name, how, *places, *dataset.files)
+    assert one_sentence(error, name, *places, *dataset.files)
+    fetched = name != "imagenet"
+    assert error.value.remedy == (f"data fetch {name} --data-dir {tmp_path}" if fetched else "")
+    assert ("image-net.org" in str(error.value)) == (not fetched)
 
 
-def test_locate_tells_what_an_incomplete_folder_lacks(tmp_path):
+def test_an_incomplete_folder_is_named_with_the_files_that_it_lacks(tmp_path):
     (tmp_path / "cifar-100-binary").mkdir()
     (tmp_path / "cifar-100-binary" / "train.bin").touch()
     with pytest.raises(FileNotFoundError) as error:

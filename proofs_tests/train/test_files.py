@@ -1,102 +1,114 @@
-"""`whole`: a file is written whole or not at all."""
+"""Files that are written whole or not at all."""
 
 import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from proofs_tests.tools import ROOT
 from train.files import whole
 
 
-class Stopped(BaseException):
-    """Stands for Ctrl-C and the like."""
-
-
-@pytest.mark.parametrize("old", [None, "old"])
-@pytest.mark.parametrize("error", [ValueError, Stopped])
-def test_an_exception_leaves_the_old_file_and_no_temporary_one(tmp_path, old, error):
-    path = tmp_path / "a.txt"
-    if old:
-        path.write_text(old)
-    with pytest.raises(error), whole(path) as partial:
-        partial.write_text("half of the n")
-        raise error
-    assert os.listdir(tmp_path) == (["a.txt"] if old else [])
-    assert not old or path.read_text() == old
-
-
-def test_the_old_file_stands_until_the_new_one_is_complete(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    with whole(path) as partial:
-        assert partial == tmp_path / "a.txt.part"
-        partial.write_text("new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new" and os.listdir(tmp_path) == ["a.txt"]
-
-
-def test_a_temporary_file_of_a_killed_process_is_overwritten(tmp_path):
-    (tmp_path / "a.txt.part").write_text("a long text that a killed process left")
-    with whole(tmp_path / "a.txt") as partial:
-        partial.write_text("new")
-    assert (tmp_path / "a.txt").read_text() == "new" and os.listdir(tmp_path) == ["a.txt"]
-
-
 @pytest.fixture
-def calls(tmp_path, monkeypatch) -> list[tuple]:
-    """The calls of os.fsync and os.replace, each with the name of the file and its content."""
-    made, fsync, replace = [], os.fsync, os.replace
-
-    def synced(descriptor):
-        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-        content = sorted(os.listdir(path)) if path.is_dir() else path.read_text()
-        made.append(("fsync", path.name, content))
-        fsync(descriptor)
-
-    def renamed(source, target):
-        made.append(("replace", Path(source).name, Path(target).name))
-        replace(source, target)
-
-    monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(os, "replace", renamed)
-    return made
+def path(tmp_path) -> Path:
+    """A file with an old content."""
+    (tmp_path / "results.npz").write_text("old")
+    return tmp_path / "results.npz"
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="file names are found in /proc")
-def test_the_disk_has_the_content_before_the_name_and_then_the_name(tmp_path, calls):
-    """Otherwise a power failure could leave an empty file under the final name."""
-    with whole(tmp_path / "a.txt") as partial:
-        partial.write_text("new")
-    assert calls == [
-        ("fsync", "a.txt.part", "new"),
-        ("replace", "a.txt.part", "a.txt"),
-        ("fsync", tmp_path.name, ["a.txt"]),
-    ]
+def test_the_new_content_replaces_the_old_one_at_the_end(path):
+    with whole(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old" and temporary.parent == path.parent
+    assert path.read_text() == "new" and os.listdir(path.parent) == [path.name]
 
 
-def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path, monkeypatch):
-    """Some file systems report it only when the content is synchronised."""
-    path = tmp_path / "a.txt"
-    path.write_text("old")
+def test_the_temporary_file_keeps_the_suffix(path):
+    """NumPy appends a suffix that is not there, and the file would not be found."""
+    with whole(path) as temporary:
+        np.savez(temporary, x=np.arange(3))
+    assert np.load(path)["x"].tolist() == [0, 1, 2] and os.listdir(path.parent) == [path.name]
 
-    def full(_):
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "cifar.tar.gz", "data_batch_1", ".hidden"])
+def test_any_name_will_do(tmp_path, name):
+    with whole(tmp_path / name) as temporary:
+        temporary.write_text("new")
+    assert os.listdir(tmp_path) == [name] and (tmp_path / name).read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt(), SystemExit(1)])
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_error_leaves_the_old_file_and_nothing_else(path, error, begun):
+    with pytest.raises(type(error)), whole(path) as temporary:
+        if begun:
+            temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old" and os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("where", ["os.fsync", "os.replace"])
+def test_so_does_an_error_at_the_end(path, monkeypatch, where):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"), whole(path) as partial:
-        partial.write_text("new")
-    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+    monkeypatch.setattr(where, full)
+    with pytest.raises(OSError, match="No space"), whole(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "old" and os.listdir(path.parent) == [path.name]
 
 
-def test_a_folder_that_cannot_be_synchronised_is_no_error(tmp_path, monkeypatch):
+def test_content_then_name_then_folder_reach_the_disk(path, monkeypatch):
+    calls, fsync, replace = [], os.fsync, os.replace
+
+    def flush(descriptor: int) -> None:
+        calls.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def rename(source: Path, target: Path) -> None:
+        calls.append("replace")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", rename)
+    with whole(path) as temporary:
+        temporary.write_text("new")
+    assert calls == [path.stat().st_ino, "replace", path.parent.stat().st_ino]
+
+
+def test_a_folder_that_cannot_be_flushed_is_no_error(path, monkeypatch):
+    """Some file systems refuse it; the file has its name by then."""
     fsync = os.fsync
 
-    def refuse_folders(descriptor):
-        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise OSError(22, "Invalid argument")
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", refuse_folders)
-    with whole(tmp_path / "a.txt") as partial:
-        partial.write_text("new")
-    assert (tmp_path / "a.txt").read_text() == "new"
+    with whole(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+
+
+OTHER = """
+import sys
+from pathlib import Path
+from train.files import whole
+with whole(Path(sys.argv[1])) as temporary:
+    temporary.write_text("theirs")
+    print(temporary)
+"""
+
+
+def test_two_processes_do_not_write_to_one_temporary_file(path):
+    with whole(path) as temporary:
+        temporary.write_text("ours")
+        words = [sys.executable, "-c", OTHER, str(path)]
+        other = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert path.read_text() == "theirs" and other.stdout.strip() != str(temporary)
+    assert path.read_text() == "ours"

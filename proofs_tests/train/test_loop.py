@@ -101,14 +101,36 @@ def test_percentages_are_the_nearest_floats():
         assert found["top1"] == right
 
 
-def test_evaluation_is_in_eval_mode_without_augmentation_and_changes_nothing():
-    model, few = network(), small_task()
+def modes(model: nn.Module) -> list[bool]:
+    return [module.training for module in model.modules()]
+
+
+@pytest.mark.parametrize("frozen", [(), (1,), (0, 1, 4)], ids=str)
+def test_evaluation_is_in_eval_mode_without_augmentation_and_changes_nothing(frozen):
+    """Some submodules may be in eval mode before, as frozen batch norm is: each keeps its mode."""
+    model, few, during = network(), small_task(), []
     model.train()
-    before = {name: t.clone() for name, t in model.state_dict().items()}
-    random = torch.get_rng_state()
+    for position in frozen:
+        model[position].eval()
+    model.register_forward_hook(lambda *_: during.append(modes(model)))
+    before, random = (
+        {name: t.clone() for name, t in model.state_dict().items()},
+        torch.get_rng_state(),
+    )
+    own = modes(model)
     first, second = (loop.evaluate(model, few) for _ in range(2))
     assert first == second and same(before, dict(model.state_dict()))
     assert torch.equal(random, torch.get_rng_state())
+    assert modes(model) == own and len(during) == 2 and not any(map(any, during))
+
+
+def test_an_evaluation_that_fails_leaves_the_modes_too():
+    model = network()
+    model[4].eval()
+    own = modes(model)
+    with pytest.raises(RuntimeError):
+        loop.evaluate(model, task((images(4), images(4)), KIND, (1, 8, 8), CPU))
+    assert modes(model) == own
 
 
 def test_training_loss_is_the_mean_over_images_of_the_loss_before_each_step(tmp_path):

@@ -1,4 +1,7 @@
-"""`--recipe published`: several momentum updates of a tensor per step (FACTS.md 4.1)."""
+"""`--recipe published`: several momentum updates of a tensor per step.
+
+See experiments/figures/published/DEPARTURES.md, row 8.
+"""
 
 import copy
 from dataclasses import replace
@@ -25,7 +28,7 @@ def counts(model: str, dataset: str) -> dict[str, int]:
 
 
 def authors_modules(model: str, dataset: str, name: str) -> int:
-    """How many modules of the authors' networks contain a tensor: each listed it once.
+    """The number of modules of the authors' networks that contain a tensor: each listed it once.
 
     Lottery VGG: model, layers, conv module, layer; its classifier: model, fc. Tiny ImageNet's
     VGG: model, features or classifier, layer. ResNet: model, stem, layer; model, stage, block,

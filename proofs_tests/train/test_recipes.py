@@ -91,7 +91,7 @@ def test_learning_rates_of_vgg16_on_cifar100():
 
 @pytest.mark.parametrize("model", ["vgg11", "resnet18"])
 def test_sgd_is_nesterov_momentum_with_weight_decay_on_everything(model):
-    """Biases and normalisation layers, too; each parameter once (FACTS.md 4.1)."""
+    """Biases and normalisation layers, too; each parameter once (DEPARTURES.md, row 8)."""
     network = build(model, (3, 32, 32), 10, width=0.05)
     groups = sgd(network, paper(model, "cifar10")).param_groups
     for group in groups:
