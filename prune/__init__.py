@@ -1,6 +1,6 @@
 """Prune any torch.nn.Module at initialisation, without data sets and training.
 
-`__all__` is the stable API. README.md says what may be relied on.
+`__all__` is the stable API; README.md states its guarantees.
 """
 
 from prune.compact import compact

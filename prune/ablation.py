@@ -9,10 +9,17 @@ from prune.scoring import Probe, Tensors
 
 
 def shuffled(masks: Masks, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-    """Move the kept weights of each tensor to random places; each keeps its number of them.
+    """Permute the entries of each mask at random.
 
-    Only the number of weights in each layer remains of the method. The places are drawn on the
-    CPU, so that one seed gives one mask on every device.
+    Of the pruning method, only the density of each tensor remains. The permutations are drawn on
+    the CPU, so that one seed gives one mask on every device.
+
+    Args:
+        masks: name -> bool tensor. Not changed.
+        generator: Of random numbers; None: torch's own.
+
+    Returns:
+        name -> bool tensor, keyed and shaped like `masks`, with as many True entries in each.
     """
     return {
         name: mask.flatten()[
@@ -23,9 +30,9 @@ def shuffled(masks: Masks, generator: torch.Generator | None = None) -> dict[str
 
 
 def inverted(score: Score) -> Score:
-    """Return the score -S, which ranks in the opposite order: the best weights are pruned first.
+    """Return the score -S, which prunes the best weights first.
 
-    Weights of dead units score 0 and so survive longest.
+    Weights of dead units score 0, so they survive longest.
     """
 
     def worst_first(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:

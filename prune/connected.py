@@ -1,4 +1,6 @@
-"""Layer-collapse (Sec. 3): is a path of kept weights left from input to output?"""
+"""Layer-collapse (Sec. 3): the test for a path of kept weights from input to output."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +14,10 @@ from prune.scoring import device_of, output, undisturbed, values
 def connected(model: nn.Module, masks: Masks, input_shape: tuple[int, ...]) -> bool:
     """Return True if a path of kept weights leads from an input to an output.
 
-    The network is run with each kept weight as 1, normalisations as 1, biases as 0 and an input
-    of ones. The output of each layer is cut to 0 or 1, so it cannot overflow or vanish. False
-    means layer-collapse (Sec. 3) in any network; an empty tensor means it only where a layer is
-    a cut.
+    The network is run on ones with each kept weight as 1, normalisations as 1 and biases as 0
+    (R > 0 of Eq. 5). The output of each layer is cut to 0 or 1, so it cannot overflow or vanish.
+    False means layer-collapse (Sec. 3) in any network; an empty tensor means it only where a layer
+    is a cut.
 
     Args:
         model: Read, not changed.
@@ -23,7 +25,7 @@ def connected(model: nn.Module, masks: Masks, input_shape: tuple[int, ...]) -> b
         input_shape: Shape of one example, without the batch.
 
     Returns:
-        Whether an output is positive.
+        True if an output is positive.
 
     Raises:
         ValueError: If a mask fits no prunable weight of the model.
@@ -41,7 +43,7 @@ def connected(model: nn.Module, masks: Masks, input_shape: tuple[int, ...]) -> b
 class Paths(TorchFunctionMode):
     """Cut each stream to 1 where a path of kept weights reaches it, and to 0 elsewhere."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call `func`; cut the result of weighted functions, skip normalisations."""
         if func in NORMALISATIONS:
             return _reached(args[0])
@@ -50,4 +52,5 @@ class Paths(TorchFunctionMode):
 
 
 def _reached(x: Tensor) -> Tensor:
+    """Return 1 where x > 0, and 0 elsewhere, in the dtype of x."""
     return (x > 0).to(x.dtype)

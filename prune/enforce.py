@@ -13,6 +13,7 @@ buffer beside it, which follows it through `.to()` and `deepcopy`. Three guards 
 import weakref
 from collections.abc import Iterator
 from functools import cache
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ def apply(model: nn.Module, masks: Masks) -> None:
 
     Args:
         model: Changed in place; keeps its class, parameter names and state_dict keys.
-        masks: name -> bool tensor, shaped like the weight of that name; True = kept.
+        masks: name -> bool tensor, shaped like the weight of that name; True = kept. Copied.
 
     Raises:
         ValueError: If a mask fits no prunable weight; then nothing is changed.
@@ -43,11 +44,12 @@ def apply(model: nn.Module, masks: Masks) -> None:
     check_masks(model, masks)
     weights = prunable(model)
     for name, mask in masks.items():
-        for layer in _layers_with(model, weights[name]):
+        weight = weights[name]
+        for layer in _layers_with(model, weight):
             if MASK not in layer._buffers:
                 _watch(model, layer)
             # In the weight's dtype: a product with a bool tensor takes six times as long.
-            setattr(layer, MASK, mask.detach().to(layer.weight))
+            setattr(layer, MASK, mask.detach().to(weight))
             _zero_pruned(layer)
 
 
@@ -70,6 +72,7 @@ def _layers_with(model: nn.Module, weight: nn.Parameter) -> list[nn.Module]:
 
 
 def _watch(model: nn.Module, layer: nn.Module) -> None:
+    """Give the layer an empty mask, and register the hooks that apply it."""
     layer.register_buffer(MASK, None, persistent=False)
     layer.register_state_dict_pre_hook(_zero_pruned)
     layer.register_load_state_dict_post_hook(_zero_pruned)
@@ -86,10 +89,11 @@ def _runners(model: nn.Module, layer: nn.Module) -> Iterator[nn.Module]:
 
 
 def _zero_pruned(module: nn.Module, *_: object) -> None:
+    """Set the pruned weights of a module and of its children to 0."""
     for layer in (module, *module.children()):
         mask = layer._buffers.get(MASK)
         if mask is not None:
-            weight = layer.weight
+            weight = cast(Tensor, layer.weight)
             # .data, because autograd's version counter must not move between two passes.
             weight.data.mul_(mask)
             if not torch.compiler.is_compiling():
@@ -112,12 +116,14 @@ def _mask_of(weight: Tensor) -> Tensor | None:
 
 
 def _zero_gradient(weight: Tensor) -> None:
+    """Set the gradient of pruned weights to 0."""
     mask = _mask_of(weight)
-    if mask is not None:
+    if mask is not None and weight.grad is not None:
         weight.grad.mul_(mask)  # in place: a product of its own takes twice as long
 
 
 def _zero_after_step(optimizer: Optimizer, *_: object) -> None:
+    """Set the pruned weights among an optimizer's parameters to 0."""
     weights = (weight for group in optimizer.param_groups for weight in group["params"])
     guarded = [(weight.data, mask) for weight in weights if (mask := _mask_of(weight)) is not None]
     if guarded:

@@ -38,7 +38,7 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def dense_masks(model: nn.Module) -> dict[str, Tensor]:
-    """Return masks that keep everything."""
+    """Return masks that are True everywhere, on the device of each weight."""
     return {name: torch.ones_like(w, dtype=torch.bool) for name, w in prunable(model).items()}
 
 
@@ -63,7 +63,7 @@ def masked(tensors: Mapping[str, Tensor], masks: Masks) -> dict[str, Tensor]:
 
 
 def top(scores: Tensor, keep: int) -> Tensor:
-    """Mark the `keep` highest of scores (n,), bool (n,); among equals the earlier survives."""
+    """Return bool (n,), True for the `keep` highest of scores (n,); of equals the earlier wins."""
     if keep == 0:
         return torch.zeros_like(scores, dtype=torch.bool)
     threshold = scores.kthvalue(scores.numel() - keep + 1).values  # tau of Algorithm 1, line 5
@@ -123,7 +123,11 @@ def check_scores(scores: Scores, masks: Masks) -> None:
 
 
 def check_masks(model: nn.Module, masks: Masks) -> None:
-    """Raise ValueError unless each mask is a bool tensor shaped like a prunable weight."""
+    """Compare masks with the model; weights without a mask are allowed.
+
+    Raises:
+        ValueError: Unless each mask is a bool tensor shaped like the prunable weight of its name.
+    """
     weights = prunable(model)
     for name, mask in masks.items():
         if name not in weights:

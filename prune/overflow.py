@@ -10,14 +10,26 @@ from prune.scoring import Probe, observe, undisturbed, values
 
 
 def in_range(R: float, probe: Probe) -> bool:
-    """Return False if R overflows, or is so small that single scores underflow (1e-200)."""
+    """Return False if R overflows, or is so small that single scores underflow.
+
+    In float64, the smallest R in range is about 1e-200.
+    """
     return torch.finfo(probe.dtype).tiny ** 0.65 < R < float("inf")
 
 
 def refuse_range(R: float, model: nn.Module, masks: Masks, probe: Probe) -> None:
-    """Raise FloatingPointError with the first layer whose flow leaves the range.
+    """Refuse an R that is not `in_range`, and name the first layer whose flow leaves the range.
 
-    R = 0 is right for a network without any path, and is not refused.
+    R = 0 is correct for masks that leave no path open, and is not refused.
+
+    Args:
+        R: The synaptic flow, out of range.
+        model: The network.
+        masks: The masks with which R was computed.
+        probe: `input_shape` and `dtype` are read.
+
+    Raises:
+        FloatingPointError: Unless R is 0 and no path is open.
     """
     if R == 0 and not connected(model, masks, probe.input_shape):
         return

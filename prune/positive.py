@@ -1,11 +1,12 @@
 """The network that SynFlow scores: |theta| for theta, no shifts, normalisations as their scale.
 
-With weights that are not negative and an input of ones, its output adds up the products of |theta|
-along all paths (Eq. 5).
+With weights that are not negative and an input of ones, its output is the sum over all paths of
+the product of |theta| along the path (Eq. 5).
 """
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,14 +45,17 @@ def positive_outputs(
         model: In eval mode, as `undisturbed` sets it.
         theta: All of its floating tensors by name, as `magnitudes` returns them.
         x: The input, for example `ones`.
-        inside: A mode that sees each function before normalisations are replaced.
+        inside: A mode that gets each function before normalisations are replaced.
+
+    Returns:
+        All floating-point outputs, each (1, ...).
     """
     with Positive(), inside or nullcontext():
         return output(model, theta, x)
 
 
 def total(outputs: list[Tensor]) -> Tensor:
-    """R = 1^T y (Eq. 5): the sum of all outputs."""
+    """Return R = 1^T y (Eq. 5), the sum of all outputs, as a tensor ()."""
     return torch.stack([y.sum() for y in outputs]).sum()
 
 
@@ -72,7 +76,7 @@ class Positive(TorchFunctionMode):
     and group norm store none and keep |gamma|.
     """
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the replacement of `func`, or `func`."""
         return NORMALISATIONS.get(func, func)(*args, **(kwargs or {}))
 
@@ -82,22 +86,35 @@ def _by_channel(x: Tensor, scale: Tensor | None) -> Tensor:
     return x if scale is None else x * scale.view(-1, *[1] * (x.dim() - 2))
 
 
-def _batch_norm(  # type: ignore[no-untyped-def]
-    x: Tensor, running_mean=None, running_var=None, weight=None, *_, eps=1e-5, **__
+# Replacements take the arguments of the function that they replace, and use some.
+
+
+def _batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    *_: object,
+    eps: float = 1e-5,
+    **__: object,
 ) -> Tensor:
     scaled = _by_channel(x, weight)
     return scaled if running_var is None else _by_channel(scaled, (running_var + eps).rsqrt())
 
 
-def _group_norm(x: Tensor, groups, weight=None, *_, **__) -> Tensor:  # type: ignore[no-untyped-def]
+def _group_norm(
+    x: Tensor, num_groups: int, weight: Tensor | None = None, *_: object, **__: object
+) -> Tensor:
     return _by_channel(x, weight)
 
 
-def _layer_norm(x: Tensor, shape, weight=None, *_, **__) -> Tensor:  # type: ignore[no-untyped-def]
+def _layer_norm(
+    x: Tensor, shape: list[int], weight: Tensor | None = None, *_: object, **__: object
+) -> Tensor:
     return x if weight is None else x * weight
 
 
-def _local_response_norm(x: Tensor, *_, **__) -> Tensor:  # type: ignore[no-untyped-def]
+def _local_response_norm(x: Tensor, *_: object, **__: object) -> Tensor:
     return x
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from prune.masks import Masks, dense_masks, kept, prunable, size, survivors
 from prune.positive import flow_at_ends
-from prune.schedules import MARGIN, Plan, check_choice, check_progress, plan, target
+from prune.schedules import MARGIN, Counts, check_choice, check_removal, counts_of_steps, target
 from prune.scores import SCORES, Score, synaptic_flow, synflow
 from prune.scoring import Probe
 from prune.steps import Step
@@ -46,18 +46,19 @@ def prune(
         schedule: "exponential" keeps ceil(N rho^(-k/n)) after step k. "linear" removes equal
             numbers. "certified" removes at each step the most weights whose total score (prune
             size) stays below R (cut size, Theorem 4), in as many steps as that takes.
-        scope: "global" ranks all weights together, "local" each tensor by itself.
+        scope: "global" compares the scores of all weights, "local" those within each tensor.
         score_dtype: float64 by definition; float32 masks depend on the convolution kernel.
-        report: Called after each step.
+        report: Called with a `Step` after each step.
 
     Returns:
         name -> bool tensor on the weight's device, in the order of `named_parameters`. Exactly
-        the asked number is True ("local": in each tensor); the masks of the steps nest.
+        ceil(N / compression) entries are True; "local": ceil(n / compression) of n in each tensor.
+        The masks of later steps lie within those of earlier ones.
 
     Raises:
         ValueError: If an argument is not allowed, a weight is not finite, or certified cannot
-            go that far; it names the count that it reached.
-        FloatingPointError: If scores leave the range of score_dtype.
+            remove so many; names the count that it reached.
+        FloatingPointError: If scores leave the range of score_dtype (App. 11).
     """
     score = _look_up(score)
     if score_dtype not in (torch.float64, torch.float32):
@@ -71,7 +72,7 @@ def prune(
     else:
         steps = default_steps(score) if steps is None else steps
         sizes = {name: mask.numel() for name, mask in masks.items()}
-        counts = plan(sizes, compression, steps, schedule, scope)
+        counts = counts_of_steps(sizes, compression, steps, schedule, scope)
         if score is synflow and fast:
             taken = fast.scheduled(model, masks, probe, counts)
         else:
@@ -84,14 +85,14 @@ def prune(
 
 
 def default_steps(score: str | Score) -> int:
-    """Return the pruning iterations of the paper: 100 for synflow, 1 for other scores."""
+    """Return the pruning iterations of the paper (n): 100 for synflow, 1 for other scores."""
     return 100 if score in ("synflow", synflow) else 1
 
 
 def _scheduled(
-    score: Score, model: nn.Module, masks: Masks, probe: Probe, counts: Plan
+    score: Score, model: nn.Module, masks: Masks, probe: Probe, counts: Counts
 ) -> Iterator[Step]:
-    """Algorithm 1. Each step keeps the counts of its entry in `counts`, one for each group."""
+    """Yield the steps of Algorithm 1. Each keeps the counts of its entry in `counts`."""
     for k, groups in enumerate(counts, 1):
         R, scores = _scored(score, model, masks, probe)  # lines 2 to 4
         left: dict[str, Tensor] = {}
@@ -102,14 +103,14 @@ def _scheduled(
 
 
 def _certified(model: nn.Module, masks: Masks, probe: Probe, goal: int) -> Iterator[Step]:
-    """Remove at each step the most weights whose total score stays below R (Theorem 4)."""
+    """Yield steps that each remove the most weights whose total score stays below R (Theorem 4)."""
     k = 0
     while (alive := kept(masks)) > goal:
         R, scores = synaptic_flow(model, masks, probe)
         prune_sizes = survivors(scores, masks).double().sort().values.cumsum(0)
         most = int((prune_sizes <= (1 - MARGIN) * R).sum())
         left, k = keep_top(scores, masks, max(goal, alive - most)), k + 1
-        check_progress(alive, kept(left), goal, size(masks))
+        check_removal(alive, kept(left), goal, size(masks))
         yield _step(k, R, scores, masks, left)
         masks = left
 
@@ -117,7 +118,7 @@ def _certified(model: nn.Module, masks: Masks, probe: Probe, goal: int) -> Itera
 def _scored(
     score: Score, model: nn.Module, masks: Masks, probe: Probe
 ) -> tuple[float | None, dict[str, Tensor]]:
-    """Return R, for synflow, and the scores."""
+    """Return R (None for scores other than synflow) and the scores."""
     if score is synflow:
         return synaptic_flow(model, masks, probe)
     return None, score(model, masks, probe)
@@ -126,7 +127,7 @@ def _scored(
 def _step(
     k: int, R: float | None, scores: dict[str, Tensor], masks: Masks, left: dict[str, Tensor]
 ) -> Step:
-    """Describe one step; prune/cut ratio is (total score removed) / R (Theorem 4)."""
+    """Return the description of one step; its prune/cut ratio is the score removed over R."""
     ratio = None
     if R is not None:
         pruned = {name: mask & ~left[name] for name, mask in masks.items()}
@@ -136,6 +137,7 @@ def _step(
 
 
 def _look_up(score: str | Score) -> Score:
+    """Return the score of this name; a function is returned as it is."""
     if callable(score):
         return score
     check_choice("score", score, tuple(SCORES))
@@ -143,6 +145,7 @@ def _look_up(score: str | Score) -> Score:
 
 
 def _check_finite(model: nn.Module) -> None:
+    """Refuse weights that are NaN or infinite, and name them."""
     bad = [name for name, weight in prunable(model).items() if not weight.isfinite().all()]
     if bad:
         raise ValueError(f"weights are not finite (NaN or infinite) in {', '.join(bad)}")
@@ -151,6 +154,7 @@ def _check_finite(model: nn.Module) -> None:
 def _check_certified(
     model: nn.Module, score: Score, probe: Probe, steps: int | None, scope: str
 ) -> None:
+    """Refuse what Theorem 4 does not cover: other scores, unconserved flow, closed networks."""
     if score is not synflow:
         raise ValueError("schedule 'certified' needs a conserved positive score: synflow")
     if steps is not None or scope != "global":

@@ -6,13 +6,14 @@ from fractions import Fraction
 from math import ceil, inf
 from numbers import Rational
 
-Plan = list[dict[tuple[str, ...], int]]  # of each step: names of tensors -> weights they keep
+Counts = list[dict[tuple[str, ...], int]]  # for each step: names of tensors -> weights they keep
 
 MARGIN = 1e-9  # part of R that certified leaves, so that rounding cannot close the last path
 ROUNDING = 1e-12  # more than the relative error of N rho^(-k/n) in float64
 
 
 def _exact(compression: float) -> Fraction:
+    """Return compression as a fraction; refuse numbers below 1, inf and NaN."""
     if not 1 <= compression < inf:
         raise ValueError(f"compression must be a number of at least 1, not {compression}")
     if isinstance(compression, Rational):  # int: a NumPy integer would overflow in a power
@@ -41,8 +42,18 @@ def target(size: int, compression: float) -> int:
 def exponential(size: int, compression: float, step: int, steps: int) -> int:
     """Return ceil(N rho^(-k/n)) for step k of n (Algorithm 1, line 5, and App. 11).
 
-    That is the least integer m with m^n rho^k >= N^n. Where rounding leaves a choice, the integers
-    are tried exactly. That is rare, because these powers have thousands of digits.
+    That is the least integer m with m^n rho^k >= N^n. A floating-point power leaves one candidate
+    in most cases. Where rounding leaves several, exact powers decide; these have thousands of
+    digits.
+
+    Args:
+        size: N, the number of weights.
+        compression: rho >= 1.
+        step: k, from 1 to n.
+        steps: n >= 1.
+
+    Raises:
+        ValueError: If compression is not a number of at least 1.
     """
     p, q = _exact(compression).as_integer_ratio()
     guess = size / float(compression) ** (step / steps)
@@ -58,6 +69,7 @@ def linear(size: int, compression: float, step: int, steps: int) -> int:
     """Return ceil(N (1 - (1 - 1/rho) k/n)): each step removes the same number of weights.
 
     This is the schedule of the authors' code. The rho_k = k rho / n of App. 11 would start below 1.
+    Arguments and errors are those of `exponential`.
     """
     return ceil(size * (1 - (1 - 1 / _exact(compression)) * Fraction(step, steps)))
 
@@ -66,10 +78,10 @@ SCOPES = ("global", "local")
 SCHEDULES = {"exponential": exponential, "linear": linear}
 
 
-def plan(
+def counts_of_steps(
     sizes: Mapping[str, int], compression: float, steps: int, schedule: str, scope: str
-) -> Plan:
-    """Return how many weights each step keeps.
+) -> Counts:
+    """Return the number of weights that each step keeps (Algorithm 1, line 5).
 
     Args:
         sizes: Number of weights of each prunable tensor, by name.
@@ -77,6 +89,9 @@ def plan(
         steps: n >= 1.
         schedule: A name in SCHEDULES.
         scope: "global" counts all tensors together, "local" each tensor by itself.
+
+    Returns:
+        For each step: names of tensors -> the number of weights that these keep together.
 
     Raises:
         ValueError: If an argument is not allowed.
@@ -95,13 +110,27 @@ def plan(
 
 
 def check_choice(what: str, given: str, allowed: tuple[str, ...]) -> None:
-    """Raise ValueError unless `given` is one of `allowed`."""
+    """Check an argument.
+
+    Raises:
+        ValueError: Unless `given` is one of `allowed`; it names the argument, `what`.
+    """
     if given not in allowed:
         raise ValueError(f"{what} {given!r} is unknown; choose from {', '.join(allowed)}")
 
 
-def check_progress(before: int, after: int, goal: int, size: int) -> None:
-    """Raise ValueError if a step of certified, on its way to `goal` weights, removed none."""
+def check_removal(before: int, after: int, goal: int, size: int) -> None:
+    """Check that a step of certified, on its way to `goal` weights, removed at least one.
+
+    Args:
+        before: The number of weights before the step.
+        after: The number of weights after it.
+        goal: The number of weights to reach.
+        size: N, the number of prunable weights.
+
+    Raises:
+        ValueError: If `after` equals `before`; it names the count that was reached.
+    """
     if after == before:
         raise ValueError(
             f"certified stops at {before:,} weights, short of {goal:,}: removing any one more "

@@ -1,7 +1,7 @@
 """Scores: how much each prunable weight matters. Weights with higher scores are kept.
 
 Each score is a function of (model, masks, probe). It returns name -> tensor, keyed and shaped like
-the masks, in `probe.dtype`, with 0 where a weight is pruned already.
+the masks, in `probe.dtype`, with 0 where a weight is pruned already. It does not change the model.
 """
 
 from collections.abc import Callable
@@ -29,9 +29,10 @@ Score = Callable[[nn.Module, Masks, Probe], Tensors]
 
 
 def random(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
-    """Independent standard normal scores (App. 12.1), drawn anew at each call.
+    """Return independent standard normal scores (App. 12.1), drawn anew at each call.
 
-    They are drawn on the CPU, so that one seed gives one mask on every device.
+    They are drawn on the CPU from `probe.generator`, so that one seed gives one mask on every
+    device.
     """
     drawn = {
         name: torch.randn(mask.shape, generator=probe.generator, dtype=probe.dtype)
@@ -41,35 +42,52 @@ def random(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
 
 
 def magnitude(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
-    """|theta| (App. 12.1)."""
+    """Return |theta| (App. 12.1). No data is read."""
     theta = values(model, masks, probe.dtype)
     return {name: theta[name].abs() for name in masks}
 
 
 def skeletonization(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
-    """-dL/dtheta * theta (Sec. 4), a synaptic saliency (Eq. 1) with R = -L; L as in `snip`.
+    """Return -dL/dtheta * theta (Sec. 4), a synaptic saliency (Eq. 1) with R = -L; L as in `snip`.
 
-    To first order, it is the rise of the loss when the weight is removed.
+    To first order, it is the increase of the loss when the weight is removed.
+
+    Raises:
+        ValueError: If `probe.batches` is empty.
     """
     return {name: -S for name, S in _loss_saliency(model, masks, probe).items()}
 
 
 def snip(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
-    """|dL/dtheta * theta| (App. 12.1), L the cross-entropy: mean in a batch, sum of batches."""
+    """Return |dL/dtheta * theta| (App. 12.1).
+
+    L is the cross-entropy: the mean over the examples of a batch, summed over the batches.
+
+    Raises:
+        ValueError: If `probe.batches` is empty.
+    """
     return {name: S.abs() for name, S in _loss_saliency(model, masks, probe).items()}
 
 
 def taylor_fo(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
-    """(dL/dtheta * theta)^2 (Sec. 4); it ranks weights as `snip` does."""
+    """Return (dL/dtheta * theta)^2 (Sec. 4), which orders weights as `snip` does.
+
+    Raises:
+        ValueError: If `probe.batches` is empty.
+    """
     return {name: S.square() for name, S in _loss_saliency(model, masks, probe).items()}
 
 
 def grasp(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
-    """Theta * sum over batches of H_b g_b: GraSP's -theta * Hg with the lowest kept (App. 12.1).
+    """Return theta * sum over batches of H_b g_b (App. 12.1).
 
-    g_b and H_b are the gradient and the Hessian of the mean cross-entropy of batch b in the
-    prunable weights; H_b g_b is the gradient of <g_b, stop(g_b)>. There is no temperature. The
-    published data kept the other end of this ranking.
+    The paper's GraSP is -theta * Hg with the lowest scores kept; here the highest are kept. g_b and
+    H_b are the gradient and the Hessian of the mean cross-entropy of batch b in the prunable
+    weights; H_b g_b is the gradient of <g_b, stop(g_b)>. There is no temperature. The published
+    data kept the other end of this order.
+
+    Raises:
+        ValueError: If `probe.batches` is empty.
     """
 
     def hessian_gradient(L: Tensor, theta: Tensors) -> Tensors:
@@ -88,9 +106,12 @@ class Flow(NamedTuple):
 
 
 def synflow(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
-    """dR/dtheta * theta (Eq. 1) for R = 1^T |theta[L]| ... |theta[1]| 1 (Eq. 5, Eq. 6).
+    """Return dR/dtheta * theta (Eq. 1) for R = 1^T |theta[L]| ... |theta[1]| 1 (Eq. 5, Eq. 6).
 
-    No data is read; `synaptic_flow` states what holds of the scores.
+    No data is read; `synaptic_flow` states the properties of the scores.
+
+    Raises:
+        FloatingPointError: If R leaves the range of `probe.dtype` (App. 11); names a layer.
     """
     return synaptic_flow(model, masks, probe).scores
 
@@ -113,7 +134,7 @@ def synaptic_flow(model: nn.Module, masks: Masks, probe: Probe) -> Flow:
         each path crosses exactly once they sum to R (Theorem 2).
 
     Raises:
-        FloatingPointError: If R leaves the range of `probe.dtype` (App. 11); names the layers.
+        FloatingPointError: If R leaves the range of `probe.dtype` (App. 11); names a layer.
     """
     with undisturbed(model):
         theta = leaves(magnitudes(values(model, masks, probe.dtype)), masks)
@@ -126,7 +147,7 @@ def synaptic_flow(model: nn.Module, masks: Masks, probe: Probe) -> Flow:
 
 
 def _loss_saliency(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
-    """Eq. 1 with R the training loss: dL/dtheta * theta."""
+    """Return dL/dtheta * theta, Eq. 1 with R the training loss."""
 
     def gradient(L: Tensor, theta: Tensors) -> Tensors:
         return gradients(L, theta, masks)
@@ -152,7 +173,7 @@ def _sum_over_batches(
 
 
 def _loss(model: nn.Module, theta: Tensors, inputs: Tensor, labels: Tensor) -> Tensor:
-    """The mean cross-entropy of one batch."""
+    """Return the mean cross-entropy of one batch, a tensor ()."""
     like = theta[next(iter(prunable(model)))]
     # Copies, because tensors made in inference mode cannot be differentiated.
     logits, *_ = output(model, theta, inputs.to(like, copy=True))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def _full_precision() -> Iterator[None]:
     """Set full float32 products and repeatable convolutions, for all of torch."""
-    backends = torch.backends
+    backends: Any = torch.backends  # its stubs lack some of these settings
     wanted: list[tuple[object, str, object]] = [
         (backends.cudnn, "benchmark", False),
         (backends.cudnn, "deterministic", True),
@@ -64,6 +65,7 @@ def _full_precision() -> Iterator[None]:
 
 
 def _set(settings: list[tuple[object, str, object]]) -> None:
+    """Set attributes, given as (owner, name, value)."""
     for owner, name, value in settings:
         setattr(owner, name, value)
 
@@ -83,7 +85,14 @@ def leaves(tensors: Tensors, masks: Masks) -> Tensors:
 def gradients(
     R: Tensor, tensors: Tensors, names: Iterable[str], create_graph: bool = False
 ) -> Tensors:
-    """Return dR/dtheta for the tensors of these names, 0 where R does not depend on one."""
+    """Return dR/dtheta for the tensors of these names, 0 where R does not depend on one.
+
+    Args:
+        R: A tensor () with a graph.
+        tensors: name -> theta; further names are allowed.
+        names: The tensors to differentiate by; leaves of the graph of R.
+        create_graph: Make the result differentiable, for second derivatives.
+    """
     names = list(names)
     theta = [tensors[name] for name in names]
     found = torch.autograd.grad(
@@ -93,9 +102,12 @@ def gradients(
 
 
 def output(model: nn.Module, tensors: Tensors, x: Tensor) -> list[Tensor]:
-    """Return the floating outputs of the model on x (batch, ...), run with `tensors`.
+    """Run the model on x (batch, ...) with `tensors` in place of its own.
 
     Buffers that are not in `tensors` are copied, so that a counter in `forward` stays unchanged.
+
+    Returns:
+        The floating-point tensors of the result, from whatever containers the model returns.
     """
     own = {name: b.clone() for name, b in model.named_buffers() if name not in tensors}
     result = functional_call(model, own | tensors, (x,))
@@ -103,11 +115,11 @@ def output(model: nn.Module, tensors: Tensors, x: Tensor) -> list[Tensor]:
 
 
 @contextmanager
-def observe(model: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Call see(name, output) after each run of a prunable layer; remove the hooks at the end."""
+def observe(model: nn.Module, record: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Call record(name, output) after each run of a prunable layer; remove the hooks at the end."""
     hooks = [
         model.get_submodule(name.rpartition(".")[0]).register_forward_hook(
-            lambda layer, inputs, out, name=name: see(name, out)
+            lambda layer, inputs, out, name=name: record(name, out)
         )
         for name in prunable(model)
     ]

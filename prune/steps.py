@@ -9,21 +9,24 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Step:
-    """The outcome of one pruning step."""
+    """The result of one pruning step, the k-th of n."""
 
-    step: int
+    step: int  # k, from 1
     kept: int  # weights that survive it
-    R: float | None  # the synflow objective before the step; None for other scores
-    prune_cut_ratio: float | None  # total score removed / R (Theorem 4)
-    rescore: Callable[[], dict[str, Tensor]]
-    remask: Callable[[], dict[str, Tensor]]
+    R: float | None  # (Eq. 5) before the step; None for scores other than synflow
+    prune_cut_ratio: float | None  # total score removed / R (Theorem 4); None where R is
+    rescore: Callable[[], dict[str, Tensor]]  # computes `scores`
+    remask: Callable[[], dict[str, Tensor]]  # computes `masks`
 
     @cached_property
     def scores(self) -> dict[str, Tensor]:
-        """Scores that the step ranked, computed again from the model on first use."""
+        """The scores before the step, name -> tensor, computed on first use.
+
+        The model must not have changed since the step.
+        """
         return self.rescore()
 
     @cached_property
     def masks(self) -> dict[str, Tensor]:
-        """Masks that the step left."""
+        """The masks after the step, name -> bool tensor, built on first use."""
         return self.remask()

@@ -1,4 +1,4 @@
-"""Sanity ablations: each spoils what it says and nothing else; and weights are recorded."""
+"""Sanity ablations: each changes one part of pruning only. Also: weights are recorded."""
 
 import json
 from dataclasses import replace
@@ -42,7 +42,7 @@ def test_shuffle_puts_the_kept_weights_anywhere_with_equal_chances():
 
 @pytest.mark.parametrize("name", ["magnitude", "snip", "grasp", "synflow"])
 def test_invert_keeps_what_the_score_ranks_lowest(name):
-    """And no more is kept by both than must be: of 2N/3 and 2N/3 weights, N/3."""
+    """Two masks of 2N/3 weights each share N/3 of them, as few as possible."""
     torch.manual_seed(0)
     model = small(10)
     probe = Probe((1, 8, 8), [(torch.randn(32, 1, 8, 8), torch.arange(32) % 10)])
@@ -50,12 +50,12 @@ def test_invert_keeps_what_the_score_ranks_lowest(name):
     spoilt = prune(model, inverted(SCORES[name]), probe, 1.5, steps=1)
     N = sum(mask.numel() for mask in usual.values())
     both = sum(int((usual[n] & spoilt[n]).sum()) for n in usual)
-    # each count is rounded up, and weights that score 0 rank first in both
+    # each count is rounded up, and both masks keep weights that score 0
     assert abs(both - N / 3) <= 2 + (name != "magnitude") * zero_scores(model, name, probe)
 
 
 def zero_scores(model, name, probe) -> int:
-    """Of dead units: they tie, and the earlier is kept by both rankings."""
+    """The number of scores that are 0: they tie, so both masks keep the earlier."""
     masks = {
         n: torch.ones_like(w, dtype=torch.bool) for n, w in model.named_parameters() if w.ndim > 1
     }
@@ -63,7 +63,7 @@ def zero_scores(model, name, probe) -> int:
 
 
 def test_invert_copes_with_scores_of_zero_and_keeps_those_weights_longest():
-    """A dead unit's weights score 0: 1/S would be infinite; -S is the highest that there is."""
+    """The weights of a dead unit score 0. 1/S would be infinite; -S = 0 is the highest score."""
     torch.manual_seed(0)
     model = small(10)
     with torch.no_grad():
@@ -73,7 +73,7 @@ def test_invert_copes_with_scores_of_zero_and_keeps_those_weights_longest():
 
 
 def test_inverted_synflow_prunes_step_by_step_to_the_exact_count(tmp_path):
-    """It closes the last path long before; what is left then all scores 0."""
+    """The last path closes early; after that all remaining weights score 0."""
     config = resolve({"ablate": "invert", "epochs": 0, "width": 0.2, "results": str(tmp_path)})
     result = json.loads(run(config).read_text())
     assert result["kept"] == -(-result["prunable"] // 10) and not result["connected"]
@@ -91,7 +91,7 @@ def test_a_shuffled_run_changes_the_mask_and_keeps_each_layers_count(tmp_path):
     spoilt, shuffled_masks = pruned(tmp_path, ablate="shuffle")
     assert usual["density"] == spoilt["density"]
     assert all((masks[name] != shuffled_masks[name]).any() for name in masks)
-    assert spoilt["max_prune_cut_ratio"] is None  # Theorem 4 is of the masks before
+    assert spoilt["max_prune_cut_ratio"] is None  # Theorem 4 holds for the masks before the shuffle
     assert usual["final"] != spoilt["final"]
 
 
@@ -132,7 +132,7 @@ def test_recorded_weights_are_those_of_each_epoch_and_survive_an_interruption(tm
 
 
 def interrupted(config, lost: bool) -> list[dict]:
-    """The rows of a run that is stopped after an epoch; `lost`: just before they are written."""
+    """The rows of a run that is stopped after an epoch and continued; `lost`: without its file."""
 
     class Stop(Exception):
         pass

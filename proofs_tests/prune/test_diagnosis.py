@@ -1,4 +1,4 @@
-"""`diagnose` tells networks that the theory covers from those that it does not, and says why.
+"""`diagnose` separates networks that the theorems cover from others, and gives the reasons.
 
 Residuals are measured in float64, so they are compared with a tolerance for its rounding.
 """
@@ -17,7 +17,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from cli import main
 from proofs_tests.tools.torch_strategies import Apply
 from prune import Probe
-from prune.diagnosis.measure import by_channel, diagnose, layer_cuts
+from prune.diagnosis.conservation import by_channel, layer_cuts
+from prune.diagnosis.measure import diagnose
 from prune.diagnosis.trace import INPUT, Operation, Stream
 from prune.diagnosis.verdict import verdict
 from prune.masks import dense_masks
@@ -25,11 +26,11 @@ from prune.scores import synaptic_flow
 from train.models import build
 
 IMAGE = (3, 16, 16)
-TINY = 1e-12  # what rounding may do to sums of a few thousand float64 numbers
+TINY = 1e-12  # relative rounding error of sums of a few thousand float64 numbers, at most
 
 
 def chain(*middle, seed=0):
-    """Convolution, what is under test, convolution, linear; without biases."""
+    """A convolution, the layers under test, a convolution and a linear layer, without biases."""
     torch.manual_seed(seed)
     parts = [nn.Conv2d(3, 4, 3, bias=False), *middle, nn.Conv2d(4, 5, 3, bias=False)]
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(20, 3, False))
@@ -63,9 +64,9 @@ HOMOGENEOUS = {
 
 @pytest.mark.parametrize("unit", HOMOGENEOUS)
 def test_homogeneous_units_hold(unit):
-    """Neurons and cuts conserve flow (Theorem 1, Theorem 2), each layer is a cut, all is well."""
+    """Neurons and cuts conserve flow (Theorem 1, Theorem 2), and each layer is a cut."""
     diagnosis = found(chain(HOMOGENEOUS[unit]))
-    assert not diagnosis.bent and not diagnosis.shifts and not diagnosis.zero_scales
+    assert not diagnosis.inhomogeneous and not diagnosis.shifts and not diagnosis.zero_scales
     assert diagnosis.neuron_wise.compared == 4 + 5
     assert diagnosis.neuron_wise.value < TINY
     assert diagnosis.cut_wise.compared == 1 + 3
@@ -78,7 +79,7 @@ def test_homogeneous_units_hold(unit):
 
 @pytest.mark.parametrize("name", ["mlp", "vgg11", "resnet20"])
 def test_scores_are_those_that_prune_the_network(name):
-    """R (Eq. 5) and sums of scores (Eq. 6) are `synaptic_flow`'s; the model is untouched."""
+    """R (Eq. 5) and sums of scores (Eq. 6) are as in `synaptic_flow`; the model is not changed."""
     shape = (1, 8, 8) if name == "mlp" else (3, 32, 32)
     model = build(name, shape, 10, width=0.25)
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -97,7 +98,7 @@ def test_scores_are_those_that_prune_the_network(name):
 
 
 def test_in_a_residual_net_a_layer_is_no_cut_but_branch_and_shortcut_are():
-    """Conservation holds, over branch + shortcut = R (Theorem 2), and the sentence says so."""
+    """Branch and shortcut together carry R (Theorem 2), so the verdict is positive."""
     model = build("resnet20", (3, 32, 32), 10, width=0.25)
     diagnosis = found(model, (3, 32, 32))
     assert [one.name for one in diagnosis.layers if one.is_cut] == ["conv1.weight", "fc.weight"]
@@ -113,7 +114,7 @@ def test_in_a_residual_net_a_layer_is_no_cut_but_branch_and_shortcut_are():
 
 
 def test_a_first_layer_may_overwrite_its_input():
-    """Pre-processing in place, as some models do, is no obstacle."""
+    """Some models pre-process their input in place."""
     model = nn.Sequential(Apply(lambda x: x.mul_(2)), nn.ReLU(inplace=True), nn.Linear(4, 3, False))
     assert found(model, (4,)).cut_wise.value < TINY
 
@@ -128,7 +129,7 @@ def test_a_layer_used_twice_is_no_cut():
     assert verdict(diagnosis)[0]
 
 
-# Networks that they do not cover
+# Networks that the theorems do not cover
 
 
 BENT = {
@@ -149,16 +150,18 @@ BENT = {
 
 @pytest.mark.parametrize("unit", BENT)
 def test_units_that_are_not_homogeneous_are_named(unit):
-    """phi(z) is not phi'(z) z (Theorem 1): the operation is found, with the module it is in."""
+    """phi(z) is not phi'(z) z (Theorem 1): the operation and its module are named."""
     diagnosis = found(chain(BENT[unit]))
-    assert (unit, "1") in {(operation.name, operation.module) for operation in diagnosis.bent}
+    assert (unit, "1") in {
+        (operation.name, operation.module) for operation in diagnosis.inhomogeneous
+    }
     holds, sentence = verdict(diagnosis)
     assert not holds
     assert "not homogeneous" in sentence
     assert "in 1" in sentence
 
 
-def test_gelu_is_found_where_it_looks_straight():
+def test_gelu_is_found_where_it_is_almost_linear():
     """At large flow GELU is the identity and all is conserved; pruning makes flow small."""
     model = chain(nn.GELU())
     for weight in model.parameters():
@@ -170,14 +173,14 @@ def test_gelu_is_found_where_it_looks_straight():
 
 @pytest.mark.parametrize("flow", [6e-7, 0.75, 1.0, 1e9])
 def test_gelu_is_found_at_any_flow(flow):
-    """Near 0 it is z / 2, far from 0 it is z, in between it bends (Theorem 1)."""
+    """GELU is z / 2 near 0 and z far from 0; in between it is not homogeneous (Theorem 1)."""
     model = nn.Sequential(nn.Linear(1, 1, False), nn.GELU(), nn.Linear(1, 1, False))
     model[0].weight.data.fill_(flow)
-    assert [operation.name for operation in found(model, (1,)).bent] == ["gelu"]
+    assert [operation.name for operation in found(model, (1,)).inhomogeneous] == ["gelu"]
 
 
-def test_what_is_bent_is_not_conserved():
-    """The residuals see it too: tanh at moderate flow loses most of it (Theorem 1, Theorem 2)."""
+def test_inhomogeneous_units_do_not_conserve_flow():
+    """Tanh at moderate flow loses most of it: residuals are large (Theorem 1, Theorem 2)."""
     diagnosis = found(chain(nn.Tanh()))
     assert diagnosis.neuron_wise.value > 0.1
     assert diagnosis.neuron_wise.where.startswith("0, channel")
@@ -185,7 +188,7 @@ def test_what_is_bent_is_not_conserved():
 
 
 def test_differences_make_scores_negative():
-    """Theorem 3 needs positive scores; a - b has none for b, though both are conserved."""
+    """Theorem 3 needs positive scores; in a - b those of b are negative, though conserved."""
     torch.manual_seed(0)
     model = nn.ModuleDict({"a": nn.Linear(4, 3, False), "b": nn.Linear(4, 3, False)})
     model.forward = lambda x: 5 * model["a"](x) - model["b"](x)
@@ -212,7 +215,7 @@ def test_scores_out_of_range_name_the_layer_and_the_cure():
 
 
 def test_a_network_without_a_path_has_no_guarantees():
-    """R = 0: there is nothing to keep open."""
+    """R = 0: no path is open."""
     model = chain(nn.ReLU())
     model[0].weight.data.zero_()
     diagnosis = found(model)
@@ -221,7 +224,7 @@ def test_a_network_without_a_path_has_no_guarantees():
     assert "no path leads from input to output" in verdict(diagnosis)[1]
 
 
-# What scoring reads away
+# Parts that scoring does not read
 
 
 @pytest.mark.parametrize("norm", [nn.GroupNorm(2, 4), nn.InstanceNorm2d(4, affine=True)])
@@ -235,7 +238,7 @@ def test_normalisation_by_the_input_holds_only_as_it_is_scored(norm):
 
 
 def test_batch_norm_with_stored_statistics_is_a_scale():
-    """In eval mode that is what it is; without stored statistics it divides by its input's."""
+    """In eval mode it is a scale. Without stored statistics it divides by those of its input."""
     stored = found(chain(nn.BatchNorm2d(4)))
     own = found(chain(nn.BatchNorm2d(4, track_running_stats=False)))
     assert [n.by_input for n in stored.normalisations] == [False]
@@ -244,7 +247,7 @@ def test_batch_norm_with_stored_statistics_is_a_scale():
 
 
 def test_shifts_that_are_not_zero_are_named():
-    """Biases and running means do not enter R (Numerics), and the sentence says which."""
+    """Biases and running means do not enter R; those that are not 0 are named."""
     model = chain(nn.BatchNorm2d(4), nn.ReLU())
     model[1].running_mean.fill_(1)
     model[1].bias.data.fill_(1)
@@ -252,23 +255,23 @@ def test_shifts_that_are_not_zero_are_named():
     assert "1.bias (and 1 more) is not 0 but read as 0" in verdict(found(model))[1]
 
 
-# Why scores are zero
+# Causes of zero scores
 
 
-def test_taps_that_see_only_padding():
-    """3x3 kernels on 1x1 maps: of nine taps one sees anything."""
+def test_taps_that_read_only_padding():
+    """A 3x3 kernel on a 1x1 map reads it with one of its nine taps."""
     small = [nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 4, 3, padding=1, bias=False)]
     model = chain(*small, nn.Upsample(scale_factor=6))
     one = layer(found(model), "2.weight")
     assert one.zero == 8 * 16
-    assert one.cause == "8 of 9 kernel taps see nothing but padding"
+    assert one.cause == "8 of 9 kernel taps read only padding"
     holds, sentence = verdict(found(model))
     assert holds
     assert "of the weights score 0 and go first (8 of 9 kernel taps" in sentence
 
 
 def test_branches_that_start_at_zero():
-    """zero_init_residual: gamma = 0 closes every branch, and is what the sentence names."""
+    """zero_init_residual: gamma = 0 closes every branch, so gamma is named as the cause."""
     model = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=10, zero_init_residual=True)
     diagnosis = found(model)
     assert sum(one.zero for one in diagnosis.layers) > 0.9 * sum(o.size for o in diagnosis.layers)
@@ -286,7 +289,7 @@ def test_channels_that_lead_nowhere():
     assert layer(diagnosis, "2.weight").cause == "weights that are 0"
 
 
-# torchvision, told apart
+# Networks of torchvision
 
 
 def test_a_vision_transformer_does_not_qualify():
@@ -320,7 +323,7 @@ def test_a_resnet_qualifies(block):
 
 @pytest.mark.parametrize("name", ["vgg16", "vgg19-plain"])
 def test_a_vgg_qualifies(name):
-    """So is a chain of 16 or 19 layers, whose hidden channels can all be compared."""
+    """A chain of 16 or 19 layers is covered (Sec. 4); all of its hidden channels are compared."""
     diagnosis = found(build(name, (3, 32, 32), 10, width=0.25), (3, 32, 32))
     assert diagnosis.neuron_wise.compared == {"vgg16": 4224, "vgg19-plain": 5504}[name] // 4
     assert verdict(diagnosis)[0]
@@ -333,7 +336,7 @@ def test_a_vgg_qualifies(name):
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("kind", [nn.Conv1d, nn.ConvTranspose1d])
 def test_by_channel_follows_the_layer(kind, groups):
-    """Weights into an output channel are those which move it, weights out of an input likewise."""
+    """The sums are the responses of a layer with these weights, by input and output channel."""
     conv = kind(4, 6, 3, groups=groups, bias=False)
     scores = torch.arange(conv.weight.numel()).double().reshape(conv.weight.shape)
     conv.weight.data.copy_(scores)
@@ -350,22 +353,22 @@ def test_by_channel_follows_the_layer(kind, groups):
 
 @st.composite
 def networks_of_layers(draw):
-    """Layers in a row, each reading the input or earlier ones, and an output that reads some."""
+    """Layers that each read the input or earlier layers, and an output that reads some."""
     count = draw(st.integers(1, 5))
     names = [INPUT, *map(str, range(count))]
     reads = [draw(st.sets(st.sampled_from(names[: i + 1]), min_size=1)) for i in range(count)]
     at_output = draw(st.sets(st.sampled_from(names), min_size=1))
-    passages = [
+    weighted = [
         Operation("linear", "", (str(i),), Stream(frozenset(r), True), 0.0)
         for i, r in enumerate(reads)
     ]
-    return passages, frozenset(at_output)
+    return weighted, frozenset(at_output)
 
 
-def paths(passages, at_output):
-    """Every way from the input to the output, as the set of layers on it."""
+def paths(weighted, at_output):
+    """Every path from the input to the output, as the set of its layers."""
     ways = {INPUT: [frozenset()]}
-    for o in passages:
+    for o in weighted:
         (name,) = o.layers
         ways[name] = [way | {name} for source in o.reads.sources for way in ways[source]]
     return [way for name in at_output for way in ways[name]]
@@ -380,21 +383,21 @@ def test_each_path_crosses_a_cut_exactly_once(network):
 
 @given(networks_of_layers())
 def test_every_layer_that_is_a_cut_is_found(network):
-    """If all layers lead to the output, those on every path are cuts by themselves; only they."""
-    passages, at_output = network
-    ways = paths(passages, at_output)
-    if set().union(*ways) < {o.layers[0] for o in passages}:
+    """If all layers lead to the output, those on every path, and no others, are cuts alone."""
+    weighted, at_output = network
+    ways = paths(weighted, at_output)
+    if set().union(*ways) < {o.layers[0] for o in weighted}:
         return
     on_every_path = {name for name in set().union(*ways) if all(name in way for way in ways)}
-    cuts = layer_cuts(passages, at_output)
+    cuts = layer_cuts(weighted, at_output)
     assert {name for (name,) in (c for c in cuts if len(c) == 1)} == on_every_path
 
 
 # The command
 
 
-def test_the_command_says_all_this_without_data(tmp_path, monkeypatch):
-    """R, residuals, shares and the verdict as last line; exit code 0; no data set is looked for."""
+def test_the_command_prints_the_diagnosis_without_data(tmp_path, monkeypatch):
+    """R, residuals, shares and last the verdict; exit code 0; no file is read or written."""
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(
         main, ["diagnose", "--model", "resnet20", "--dataset", "cifar100", "--width", "0.25"]
@@ -412,17 +415,17 @@ def test_the_command_says_all_this_without_data(tmp_path, monkeypatch):
 
 
 def test_the_command_lists_the_layers_that_cause_trouble():
-    """Layers with zero, negative or non-finite scores, each with its shares and its cause."""
+    """Each layer with zero, negative or non-finite scores has a line: shares and cause."""
     result = CliRunner().invoke(main, ["diagnose", "--model", "torchvision:resnet18"])
     assert result.exit_code == 0, result.output
     row = next(r for r in result.output.splitlines() if "layer4.1.conv1.weight" in r)
     assert row.split()[1:4] == ["88.89%", "0.00%", "0.00%"]
-    assert row.endswith("8 of 9 kernel taps see nothing but padding")
+    assert row.endswith("8 of 9 kernel taps read only padding")
 
 
 @pytest.mark.parametrize("option", ["model", "dataset", "init", "score-dtype", "device"])
 def test_bad_options_are_refused(option):
-    """Exit code 2 and a sentence that names the value."""
+    """The exit code is 2, and the message names the value."""
     result = CliRunner().invoke(main, ["diagnose", f"--{option}", "nonsense"])
     assert result.exit_code == 2
     assert "nonsense" in result.output

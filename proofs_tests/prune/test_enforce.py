@@ -21,7 +21,7 @@ from prune.masks import dense_masks
 
 
 def network(dtype=torch.float32):
-    """A small network of every kind of layer that matters here, the same at each call."""
+    """A small network with each kind of layer that matters here, the same at each call."""
     torch.manual_seed(0)
     conv = nn.Conv2d(2, 4, 3, padding=1)
     layers = [conv, nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)]
@@ -43,8 +43,12 @@ def kept_are_not(model, masks):
     return all((w[masks[n]] != 0).all() for n, w in prunable(model).items())
 
 
+def gradients_are_zero(model, masks):
+    return all((w.grad[~masks[n]] == 0).all() for n, w in prunable(model).items())
+
+
 def disturb(model):
-    """Write to all weights from outside, as code that knows nothing of masks may."""
+    """Write to all weights, as code outside this project may."""
     for p in model.parameters():
         p.data.add_(1)
 
@@ -65,7 +69,7 @@ def train(model, optimizer):
 
 
 def train_plainly(model, optimizer, masks):
-    """The same with the masks multiplied in by hand, wherever that can matter."""
+    """The same, with explicit products by the masks after each backward pass and each step."""
     weights = prunable(model)
     for images, labels in data(next(model.parameters()).dtype):
         optimizer.zero_grad()
@@ -97,7 +101,7 @@ optimizers = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS
 @optimizers
 @pytest.mark.parametrize("dense_steps_first", [False, True])
 def test_pruned_weights_stay_zero_and_the_others_train_as_ever(make, dense_steps_first):
-    """Bit for bit as in a plain masked loop; also with momentum gathered before pruning."""
+    """Equal to a plain masked loop bit for bit, also with momentum from before pruning."""
     model, plain = network(), network()
     masks = masks_of(model)
     optimizer, plain_optimizer = make(model.parameters()), make(plain.parameters())
@@ -117,7 +121,7 @@ def test_pruned_weights_stay_zero_and_the_others_train_as_ever(make, dense_steps
 
 @optimizers
 def test_pruned_weights_are_zero_between_any_two_lines(make):
-    """After each step, not only in the next forward pass; and their gradient is 0."""
+    """Directly after each step, before the next forward pass; and their gradients are 0."""
     model = network()
     masks = masks_of(model)
     optimizer = make(model.parameters())
@@ -126,7 +130,7 @@ def test_pruned_weights_are_zero_between_any_two_lines(make):
     for images, labels in data():
         optimizer.zero_grad()
         F.cross_entropy(model(images), labels).backward()
-        assert all((w.grad[~masks[n]] == 0).all() for n, w in prunable(model).items())
+        assert gradients_are_zero(model, masks)
         optimizer.step()
         assert pruned_are_zero(model, masks)
 
@@ -151,17 +155,17 @@ def test_an_optimizer_that_runs_the_model_itself():
 
 
 def test_gradients_that_add_up_over_passes():
-    """Two forward passes before the backward ones: nothing changed in between."""
+    """All forward passes run before the backward pass; no weight changes in between."""
     model = network().eval()
     masks = masks_of(model)
     apply(model, masks)
     losses = [F.cross_entropy(model(images), labels) for images, labels in data()]
     sum(losses).backward()
-    assert all((w.grad[~masks[n]] == 0).all() for n, w in prunable(model).items())
+    assert gradients_are_zero(model, masks)
 
 
 def test_weights_that_get_one_gradient_are_masked_each_by_its_own_mask():
-    """Autograd hands the gradient of a sum to both terms; masking one must not touch the other."""
+    """Both terms of a sum get the same gradient tensor; masking one must not change the other."""
     model = nn.ModuleList([nn.Linear(4, 3), nn.Linear(4, 3)])
     masks = masks_of(model)
     apply(model, masks)
@@ -174,19 +178,19 @@ def test_weights_that_get_one_gradient_are_masked_each_by_its_own_mask():
 
 
 def test_a_weight_frozen_at_first_is_guarded_when_it_trains():
-    """Fine-tuning often thaws layers later."""
+    """Fine-tuning often unfreezes layers later."""
     model = network().requires_grad_(False)
     masks = masks_of(model)
     apply(model, masks)
     model.requires_grad_(True)
     train(model, torch.optim.SGD(model.parameters(), 0.1, momentum=0.9))
     assert pruned_are_zero(model, masks)
-    assert all((w.grad[~masks[n]] == 0).all() for n, w in prunable(model).items())
+    assert gradients_are_zero(model, masks)
 
 
 @given(networks(exact=True), st.integers(0, 2**16))
 def test_any_network_runs_as_if_its_weights_were_masked(net, seed):
-    """f(x; mu * theta) (Algorithm 1, line 7), and nothing else of the model changes."""
+    """The output is f(x; mu * theta) (Algorithm 1, line 7); names, keys and class stay."""
     model, plain = net.model.double(), copy.deepcopy(net.model).double()
     masks = masks_of(model, seed)
     for name, w in prunable(plain).items():
@@ -200,11 +204,11 @@ def test_any_network_runs_as_if_its_weights_were_masked(net, seed):
     assert [n for n, _ in model.named_parameters()] == [n for n, _ in plain.named_parameters()]
 
 
-# Whatever else writes to the weights
+# Other code that writes to the weights
 
 
 def assert_zero_in_forward(model, masks):
-    """Run as a masked twin would, whatever the weights were before."""
+    """Compare a forward pass with that of a twin whose weights are masked by hand."""
     twin = network(next(model.parameters()).dtype).eval()
     twin.load_state_dict({**dict(model.named_parameters()), **dict(model.named_buffers())}, False)
     for name, w in prunable(twin).items():
@@ -216,7 +220,7 @@ def assert_zero_in_forward(model, masks):
 
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
 def test_foreign_writes_are_undone_before_the_forward_pass(mode):
-    """No hook sees them; the next pass does, in any mode of autograd."""
+    """No hook runs at such a write. The next pass undoes it, in any mode of autograd."""
     model = network()
     masks = masks_of(model)
     apply(model, masks)
@@ -229,7 +233,7 @@ def test_foreign_writes_are_undone_before_the_forward_pass(mode):
 
 
 def test_foreign_writes_are_not_saved():
-    """A state_dict is what a forward pass would see."""
+    """A state_dict holds the weights that a forward pass would use."""
     model = network()
     masks = masks_of(model)
     apply(model, masks)
@@ -240,7 +244,7 @@ def test_foreign_writes_are_not_saved():
 
 @pytest.mark.parametrize("assign", [False, True])
 def test_a_dense_state_dict_is_masked_when_loaded(assign):
-    """Also where loading replaces the parameters, and in training after that."""
+    """Loading with `assign` replaces the parameters; these are guarded in training, too."""
     model = network()
     masks = masks_of(model)
     apply(model, masks)
@@ -249,11 +253,11 @@ def test_a_dense_state_dict_is_masked_when_loaded(assign):
     assert pruned_are_zero(model, masks)
     train(model, torch.optim.SGD(model.parameters(), 0.1, momentum=0.9))
     assert pruned_are_zero(model, masks)
-    assert all((w.grad[~masks[n]] == 0).all() for n, w in prunable(model).items())
+    assert gradients_are_zero(model, masks)
 
 
 def test_a_state_dict_has_no_trace_of_masks():
-    """It loads into a fresh network, strictly, and is as it would be without `apply`."""
+    """Its keys are those of a model without `apply`, and a fresh model loads it strictly."""
     model, fresh = network(), network()
     masks = masks_of(model)
     apply(model, masks)
@@ -264,7 +268,7 @@ def test_a_state_dict_has_no_trace_of_masks():
 
 @pytest.mark.parametrize("run_first", [False, True])
 def test_a_deep_copy_is_guarded_and_independent(run_first):
-    """Copied before any pass or after; the original goes on by itself."""
+    """It is copied before or after the first pass; changes of one leave the other as it is."""
     model = network()
     masks = masks_of(model)
     apply(model, masks)
@@ -273,7 +277,7 @@ def test_a_deep_copy_is_guarded_and_independent(run_first):
     clone = copy.deepcopy(model)
     train(clone, torch.optim.SGD(clone.parameters(), 0.1, momentum=0.9, weight_decay=0.1))
     assert pruned_are_zero(clone, masks)
-    assert all((w.grad[~masks[n]] == 0).all() for n, w in prunable(clone).items())
+    assert gradients_are_zero(clone, masks)
     disturb(clone)
     assert_zero_in_forward(clone, masks)
     other = masks_of(model, seed=1)
@@ -283,7 +287,7 @@ def test_a_deep_copy_is_guarded_and_independent(run_first):
 
 
 def test_a_copy_outlives_its_original():
-    """The guards of one do not hang on the other."""
+    """The guards of a copy do not depend on the original."""
     model = network()
     masks = masks_of(model)
     apply(model, masks)
@@ -309,7 +313,7 @@ def test_an_average_of_models_is_guarded():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_masks_follow_the_model_to_another_dtype(dtype):
-    """And back; with gradients and an optimizer that is made afterwards."""
+    """There and back, with gradients and an optimizer that is made afterwards."""
     model = network()
     masks = masks_of(model)
     apply(model, masks)
@@ -372,7 +376,7 @@ def test_a_compiled_model_is_guarded():
 
 
 def test_applying_again_replaces_the_masks():
-    """What was 0 stays 0 until it is trained; then the new masks alone decide."""
+    """Weights that were 0 stay 0 until they are trained; after that only the new masks count."""
     model = network()
     first, second = masks_of(model), masks_of(model, seed=1)
     apply(model, first)
@@ -415,7 +419,7 @@ def test_the_hook_on_optimizers_is_registered_at_the_first_apply():
 
 
 def test_masks_are_copied():
-    """What the caller does to them later is nothing to the model."""
+    """Later changes of the caller's masks do not affect the model."""
     model = network()
     masks = masks_of(model)
     apply(model, masks)
@@ -435,7 +439,7 @@ def test_weights_without_a_mask_are_left_alone():
 
 
 class Tied(nn.Module):
-    """Two layers and an embedding with one weight; the last to be listed runs first."""
+    """Two layers and an embedding with one weight; the last in the list of modules runs first."""
 
     def __init__(self):
         super().__init__()
@@ -448,7 +452,7 @@ class Tied(nn.Module):
 
 @pytest.mark.parametrize("clone", [False, True])
 def test_a_shared_weight_is_masked_wherever_it_is_used(clone):
-    """In whichever layer runs first, and after the last of them was loaded."""
+    """It is masked in the layer that runs first, and after all of its layers were loaded."""
     torch.manual_seed(0)
     model = Tied()
     masks = masks_of(model)
@@ -490,7 +494,7 @@ def test_a_shared_weight_is_guarded_when_one_of_its_layers_is_gone():
 
 
 def test_a_weight_may_outlive_its_layer():
-    """In the optimizer, and in a graph that is still to be run backward."""
+    """An optimizer may still hold it, and a graph that has not been run backward."""
     model = nn.Sequential(nn.Linear(4, 4))
     apply(model, masks_of(model))
     weight, loss = model[0].weight, model(torch.ones(1, 4)).sum()
@@ -503,7 +507,7 @@ def test_a_weight_may_outlive_its_layer():
 
 
 def test_attention_is_masked_though_it_never_calls_its_projection():
-    """nn.MultiheadAttention reads out_proj.weight; a deep copy has no other guard than its pass."""
+    """nn.MultiheadAttention reads out_proj.weight; a deep copy is guarded by its pass alone."""
     torch.manual_seed(0)
     model = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
     masks = masks_of(model)
@@ -515,7 +519,7 @@ def test_attention_is_masked_though_it_never_calls_its_projection():
     for _ in range(3):
         optimizer.zero_grad()
         model(x).square().sum().backward()
-        assert all((w.grad[~masks[n]] == 0).all() for n, w in prunable(model).items())
+        assert gradients_are_zero(model, masks)
         optimizer.step()
         assert pruned_are_zero(model, masks)
     disturb(model)
@@ -528,7 +532,7 @@ def test_attention_is_masked_though_it_never_calls_its_projection():
 
 
 def test_masks_that_do_not_fit_change_nothing():
-    """The good one among them is not applied either."""
+    """A mask among them that fits is not applied either."""
     model = network()
     before = copy.deepcopy(model.state_dict())
     masks = masks_of(model)
@@ -540,7 +544,7 @@ def test_masks_that_do_not_fit_change_nothing():
 
 
 def test_a_pruned_model_can_be_pruned_again():
-    """Weights that `apply` holds at 0 score 0 and go first."""
+    """Weights that `apply` holds at 0 score 0 and are pruned first."""
     model = network()
     first = prune(model, "synflow", Probe((2, 4, 4)), 4, steps=5)
     apply(model, first)

@@ -1,4 +1,4 @@
-"""What makes pruning fast, against the plain pass: plateaus, products, cut matrices.
+"""The fast pass of prune/fast equals the plain pass: plateaus, products, cut matrices.
 
 Networks with integer weights are computed without rounding, so both agree with `==`.
 """
@@ -20,8 +20,9 @@ from proofs_tests.tools.oracles import algorithm_1, counts, positive, row
 from proofs_tests.tools.torch_strategies import EPS, Apply, Network, Residual, fill, shape_after
 from prune import Probe, apply, prunable, prune
 from prune.fast.flow import synaptic_flow
+from prune.fast.maps import NONE, Plateau, SmallMap, added, narrowed, windowed
 from prune.fast.matrices import cut_down, drop_, full_mask, matrix_of, spread
-from prune.fast.plateaus import NONE, Plateau, Plateaus, SmallMap, added, narrowed, windowed
+from prune.fast.plateaus import Plateaus
 from prune.fast.products import Gradient, Products
 from prune.masks import dense_masks, size
 from train.models import build
@@ -54,7 +55,7 @@ def assert_same_flow(model, shape, masks):
 
 
 class Unseen(torch.autograd.Function):
-    """Twice x where that is positive, by a function whose autograd no mode can see."""
+    """2 x where x > 0, by an autograd function that torch does not show to modes."""
 
     @staticmethod
     def forward(ctx, x):
@@ -66,7 +67,7 @@ class Unseen(torch.autograd.Function):
 
 
 def in_place(x):
-    """In-place functions with and without a rule, known under two names."""
+    """In-place functions with and without a rule, on a tensor with two names."""
     x = torch.add(x, x)
     y = F.dropout(x, 0.5, False, inplace=True)  # x itself
     y += x
@@ -125,7 +126,7 @@ def moving(draw, shape):
 
 @st.composite
 def image_networks(draw):
-    """Layers of all sorts on images of up to 40 x 40 pixels."""
+    """Networks of all kinds of layers, on images of up to 40 x 40 pixels."""
     shape = image = (draw(st.integers(1, 2)), *draw(pairs(40)))
     layers = []
     for _ in range(draw(st.integers(1, 4))):
@@ -136,7 +137,7 @@ def image_networks(draw):
             same = [nn.Conv2d(shape[0], shape[0], 3, 1, 1) for _ in range(draw(st.integers(1, 2)))]
             layer = Residual(nn.Sequential(*same), nn.Identity())
         elif kind == "other":
-            # In place only on what no other layer has saved, as torch asks for.
+            # In place only on tensors that no other layer has saved, as torch requires.
             in_place = bool(layers) and isinstance(
                 layers[-1], nn.Conv2d | nn.BatchNorm2d | Residual
             )
@@ -173,7 +174,7 @@ def masked_image_networks(draw):
 
 @given(masked_image_networks())
 def test_small_images_give_the_flow_of_the_large_one(case):
-    """R (Eq. 5) and scores (Eq. 6) to the last bit, whatever the layers do."""
+    """R (Eq. 5) and scores (Eq. 6) are equal to the last bit, for any layers."""
     network, masks = case
     R, _ = plain_flow(*network, masks)
     assume(R < 2**40)  # beyond, sums are rounded
@@ -181,8 +182,8 @@ def test_small_images_give_the_flow_of_the_large_one(case):
 
 
 @pytest.mark.parametrize("kind", STRANGE)
-def test_functions_without_a_rule_see_the_whole_image(kind):
-    """And functions that no one sees make the whole network run on it."""
+def test_functions_without_a_rule_get_the_whole_image(kind):
+    """A function that torch does not show to modes makes the whole network run on it."""
     shape = (1, 20, 30)
     layers = [nn.Conv2d(1, 2, 3, padding=1), Apply(STRANGE[kind])]
     channels = shape_after(nn.Sequential(*layers), shape)[0]
@@ -204,13 +205,13 @@ def maps(draw):
 
 
 def whole(x):
-    """A map, pixel by pixel."""
+    """The full map."""
     return narrowed(x, (NONE, NONE)).image
 
 
 @given(maps(), st.data())
 def test_a_window_moves_over_a_map_as_over_its_pixels(x, data):
-    """The small result, written out, is that of the large map; and nothing is computed twice."""
+    """The expanded result is that of the large map, and no pixel is computed twice."""
     size = whole(x).shape[2:]
     kernel, stride, padding, dilation = (data.draw(pairs(*range_)) for range_ in WINDOW)
     fits = [d * (k - 1) < n + 2 * p for n, k, p, d in zip(size, kernel, padding, dilation)]
@@ -235,7 +236,7 @@ WINDOW = [(4,), (3,), (3, 0), (3,)]
 
 @given(maps(), maps())
 def test_maps_are_added_where_both_are_constant(x, y):
-    """Any plateaus, one size."""
+    """The plateaus may differ; the sizes are equal."""
     height, width = (max(whole(z).shape[i] for z in (x, y)) for i in (2, 3))
     x, y = (padded(z, height, width) for z in (x, y))
     assert torch.equal(whole(added(x, y)), whole(x) + whole(y))
@@ -248,7 +249,7 @@ def padded(x, height, width):
 
 
 class Seen(TorchFunctionMode):
-    """Notes height and width of the images that convolutions are given."""
+    """Record the larger side of each image that a convolution reads."""
 
     def __init__(self):
         super().__init__()
@@ -268,8 +269,8 @@ class Seen(TorchFunctionMode):
         ("torchvision:resnet50", 224, [8, 4, 6, 6], 16),
     ],
 )
-def test_first_layers_of_ordinary_networks_see_a_few_pixels(name, pixels, first, most):
-    """Or the small images would be right, and of no use."""
+def test_first_layers_of_ordinary_networks_read_a_few_pixels(name, pixels, first, most):
+    """Else small images would be correct, but save no time."""
     shape = (3, pixels, pixels)
     model = build(name, shape, 10, *[0.1] * (":" not in name))
     with Seen() as seen:
@@ -337,7 +338,7 @@ UNUSUAL = {
 @pytest.mark.parametrize("kind", UNUSUAL)
 @pytest.mark.parametrize("density", [0.3, 1])
 def test_a_weight_may_be_used_in_any_way(kind, density):
-    """As a product where it is one, in other uses by autograd; all uses together."""
+    """Uses as a product and uses that autograd differentiates add up."""
     make, shape = UNUSUAL[kind]
     model = make()
     fill(model, seed=0)
@@ -353,7 +354,7 @@ def test_a_weight_may_be_used_in_any_way(kind, density):
 
 
 def test_single_entries_of_a_gradient_are_those_of_its_rows():
-    """As selection samples them, with a part that autograd found and without."""
+    """Selection samples single entries; with and without a part that autograd found."""
     flow_out, flow_in, rest = torch.randint(9, (3, 2)), torch.randint(9, (3, 4)), torch.ones(2, 4)
     row, column = torch.tensor([0, 1, 1]), torch.tensor([3, 0, 2])
     for more in (None, rest.long()):
@@ -363,7 +364,7 @@ def test_single_entries_of_a_gradient_are_those_of_its_rows():
 
 
 def test_nothing_of_a_pass_outlives_it():
-    """Or memory would grow until Python looks for cycles, by a network each step."""
+    """Else each step would hold the memory of a network until garbage is collected."""
     model = build("vgg11", (3, 32, 32), 10, 0.1)
     gc.collect()
     gc.disable()
@@ -392,15 +393,15 @@ def matrices(draw):
 
 
 def part(matrix, whole):
-    """What of a tensor, shaped like the weight, is in the matrix."""
+    """The entries of a tensor, shaped like the weight, that the matrix holds."""
     rows = slice(None) if matrix.rows is None else matrix.rows[:, None]
     columns = slice(None) if matrix.columns is None else matrix.columns
     return whole.flatten(1)[rows, columns]
 
 
 @given(matrices())
-def test_a_cut_down_matrix_says_the_same_of_its_weight(case):
-    """Entries, their number and their places are those of the masked weight."""
+def test_a_cut_down_matrix_holds_the_masked_weight(case):
+    """Entries, their number and their places are the same."""
     weight, masks = case
     matrix = matrix_of(weight, torch.ones(weight.shape, dtype=torch.bool), torch.float64)
     for mask in masks:
@@ -412,7 +413,7 @@ def test_a_cut_down_matrix_says_the_same_of_its_weight(case):
 
 
 def test_empty_rows_and_columns_are_cut():
-    """Once enough is empty; not before, since that would not pay."""
+    """They are cut when enough of them are empty, and not before."""
     matrix = matrix_of(torch.ones(10, 5, 2, 2), torch.ones(10, 5, 2, 2) > 0, torch.float64)
     fewer = cut_down(drop_(matrix, torch.arange(20)))  # one row of ten
     assert fewer.mask.shape == (10, 20)
@@ -423,7 +424,7 @@ def test_empty_rows_and_columns_are_cut():
 
 @given(image_networks(), st.integers(2, 50), st.integers(2, 8))
 def test_pruning_cuts_down_and_keeps_to_algorithm_1(network, compression, steps):
-    """To few weights, over many steps: channels, taps and layers die on the way."""
+    """Few weights are left after many steps: channels, taps and layers become empty."""
     N = size(dense_masks(network.model))
     compression = min(compression, N)
     assume(plain_flow(*network, dense_masks(network.model))[0] < 2**40)
@@ -433,7 +434,7 @@ def test_pruning_cuts_down_and_keeps_to_algorithm_1(network, compression, steps)
 
 
 def test_a_pruned_model_can_be_pruned_further():
-    """`apply` looks at the weights in every pass, also at those that were cut down."""
+    """`apply` multiplies weights in each pass, also the stand-ins of those that were cut down."""
     model = build("vgg11", (3, 32, 32), 10, 0.1)
     twin = copy.deepcopy(model)
     masks = prune(model, "synflow", Probe((3, 32, 32)), 4, steps=5)

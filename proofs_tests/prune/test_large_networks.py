@@ -1,4 +1,4 @@
-"""The networks of the paper at full size: counts, certificates and the time that they take."""
+"""The networks of the paper at full size: counts, certificates and collapse."""
 
 import re
 from fractions import Fraction
@@ -22,7 +22,7 @@ def vgg16(seed=0):
 
 
 def test_synflow_at_compression_100_spreads_over_vgg16():
-    """100 steps keep 147,617 weights, about as many in each layer that has that many to give."""
+    """100 steps keep 147,617 weights, about equally many in each large layer."""
     model = vgg16()
     masks = prune(model, "synflow", Probe(IMAGE), 100)
     assert (size(masks), kept(masks)) == (N_VGG16, 147_617)
@@ -47,7 +47,7 @@ def test_certified_leaves_one_weight_in_each_layer_of_vgg16(seed):
 
 
 def test_certified_refuses_one_weight_less_than_layers():
-    """13 weights cannot hold a path through 14 layers, and the refusal says 14."""
+    """13 weights cannot hold a path through 14 layers, so the error names 14."""
     with pytest.raises(ValueError, match=r"^certified stops at 14 weights, short of 13: removing"):
         prune(vgg16(), "synflow", Probe(IMAGE), 1_135_513, schedule="certified")
 
@@ -66,7 +66,7 @@ def test_networks_of_torchvision_are_counted_exactly(name):
 
 
 def test_too_few_steps_collapse_resnet50():
-    """Its prune sizes exceed the cut size (Theorem 4), and `connected` says what came of it."""
+    """Its prune sizes exceed the cut size (Theorem 4), and `connected` is False."""
     torch.manual_seed(0)
     model, taken = torchvision.models.resnet50(), []
     masks = prune(model, "synflow", Probe((3, 64, 64)), 10, steps=3, report=taken.append)
@@ -86,7 +86,7 @@ def test_shortcuts_of_resnet18_may_empty_while_paths_are_open():
 
 
 def test_certified_keeps_a_path_of_resnet18_open():
-    """It may stop on a path longer than the shortest, 5, and names the count that it reached."""
+    """It may stop on a path longer than the shortest, 5; the error names the count reached."""
     torch.manual_seed(0)
     model = build("resnet18", IMAGE, 10, width=0.25)
     N = size(dense_masks(model))
@@ -101,7 +101,7 @@ def test_certified_keeps_a_path_of_resnet18_open():
 
 @pytest.mark.parametrize("score", sorted(SCORES))
 def test_every_score_of_vgg11_is_finite(score):
-    """At full size, with a batch of images where one is read."""
+    """At full size; scores that read data get a batch of images."""
     torch.manual_seed(0)
     model = build("vgg11", IMAGE, 10)
     probe = Probe(IMAGE, ((torch.randn(4, *IMAGE), torch.arange(4)),))

@@ -1,4 +1,4 @@
-"""Masks: what may be pruned, which scores survive, and files that are whole or refused."""
+"""Masks: prunable weights, selection by scores, and files that are whole or refused."""
 
 import copy
 import os
@@ -14,7 +14,7 @@ from torch import nn
 from prune import density, load_masks, prunable, save_masks
 from prune.masks import check_masks, dense_masks, keep_top, kept, size, survivors
 
-# What may be pruned
+# Prunable weights
 
 
 class Zoo(nn.Module):
@@ -34,7 +34,7 @@ class Zoo(nn.Module):
 
 
 def test_weights_of_convolutional_and_linear_layers_are_prunable():
-    """Not biases, not normalisation (App. 12.2); in the order of `named_parameters`."""
+    """Biases and normalisation are not (App. 12.2). The order is that of `named_parameters`."""
     model = Zoo()
     weights = prunable(model)
     assert list(weights) == ["conv.weight", "up.weight", "head.0.weight", "head.2.weight"]
@@ -46,12 +46,12 @@ def test_a_bare_layer_is_prunable():
 
 
 def test_a_frozen_weight_is_prunable():
-    """Whether a weight is trained has nothing to do with whether it is needed."""
+    """A weight may be pruned though it is not trained."""
     assert list(prunable(nn.Linear(2, 3).requires_grad_(False))) == ["weight"]
 
 
 def test_a_shared_weight_is_listed_once():
-    """N counts a weight once, under its first name, be that name an embedding's."""
+    """N counts a weight once, under its first name, which may be that of an embedding."""
     first, second, embedding = nn.Linear(3, 3), nn.Linear(3, 3), nn.Embedding(3, 3)
     second.weight = first.weight
     assert list(prunable(nn.Sequential(first, second))) == ["0.weight"]
@@ -68,7 +68,7 @@ def test_a_model_without_such_a_layer_is_refused(model):
 
 @pytest.mark.parametrize("lazy", [lambda: nn.LazyLinear(3), lambda: nn.LazyConv2d(3, 1)])
 def test_a_lazy_layer_is_refused_until_it_has_a_shape(lazy):
-    """Each is named."""
+    """The error names each lazy layer."""
     model = nn.Sequential(nn.Linear(3, 3), lazy(), lazy())
     why = r"^run the model once before pruning, to give a shape to 1\.weight, 2\.weight$"
     with pytest.raises(ValueError, match=why):
@@ -81,7 +81,7 @@ def test_a_lazy_layer_that_has_run_is_prunable():
     assert prunable(model)["0.weight"].shape == (3, 2)
 
 
-# Which scores survive
+# Selection by scores
 
 TIES = st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 1e-300, 1e300])
 SHAPES = [(2, 3), (4,), (1, 2, 2, 3)]
@@ -129,7 +129,7 @@ def test_keep_top_keeps_the_first_of_the_best(case):
 
 @given(scored(), st.integers(0, 30))
 def test_masks_nest(case, fewer):
-    """What is pruned stays pruned, and keeping fewer keeps a part (Algorithm 1, line 6)."""
+    """Pruned weights stay pruned, and a lower count keeps a subset (Algorithm 1, line 6)."""
     scores, masks, keep = case
     more = keep_top(scores, masks, keep)
     less = keep_top(scores, more, min(fewer, keep))
@@ -150,7 +150,7 @@ def test_keep_top_does_not_depend_on_memory_layout(case):
 
 @given(scored(), st.sampled_from([np.inf, -np.inf, np.nan]))
 def test_the_score_of_a_pruned_weight_is_not_read(case, bad):
-    """Not even if it is not finite."""
+    """It may be infinite or NaN."""
     scores, masks, keep = case
     spoilt = {name: s.where(masks[name], bad) for name, s in scores.items()}
     assert row(keep_top(spoilt, masks, keep)) == row(keep_top(scores, masks, keep))
@@ -158,7 +158,7 @@ def test_the_score_of_a_pruned_weight_is_not_read(case, bad):
 
 @given(scored(), st.sampled_from([np.inf, -np.inf, np.nan]), st.data())
 def test_the_score_of_a_survivor_must_be_finite(case, bad, data):
-    """Else its tensor is named, and no tensor where only pruned weights score so."""
+    """Else its tensor is named, but no tensor in which only pruned weights score so."""
     scores, masks, keep = case
     spoilt = {name: s.where(masks[name], bad) for name, s in scores.items()}
     guilty = data.draw(st.sets(st.sampled_from(sorted(masks)), min_size=1))
@@ -225,12 +225,12 @@ def path(tmp_path_factory):
 
 
 def same(left, right):
-    """Are names, order, shapes and bits equal?"""
+    """Return True if names, order, shapes and bits are equal."""
     return list(left) == list(right) and all(torch.equal(left[n], right[n]) for n in left)
 
 
 def refusal(path, model=None):
-    """The sentence with which the file is refused."""
+    """The one-line message with which the file is refused."""
     with pytest.raises(ValueError) as caught:
         load_masks(path, model)
     assert "\n" not in str(caught.value)
@@ -252,7 +252,7 @@ def test_masks_come_back_as_they_were_saved(path, case, text):
 
 @given(case=mask_sets())
 def test_equal_masks_give_equal_bytes(path, case):
-    """Whatever the time and the memory layout: runs can be compared by their files."""
+    """Time and memory layout do not matter, so runs can be compared by their files."""
     _, masks = case
     save_masks(masks, path)
     content = path.read_bytes()
@@ -270,19 +270,19 @@ def test_bytes_do_not_depend_on_the_clock(path, monkeypatch):
 
 
 def test_a_file_is_compressed(path):
-    """A bool takes a byte in memory; a layer that is all kept, next to nothing in the file."""
+    """A bool takes a byte in memory; a layer without pruned weights takes little in the file."""
     save_masks(dense_masks(nn.Linear(1000, 100)), path)
     assert path.stat().st_size < 1000
 
 
-def test_what_needs_pickle_is_not_written(path):
-    """Or it could not be read."""
+def test_metadata_that_needs_pickle_is_not_written(path):
+    """`load_masks` would refuse the file."""
     with pytest.raises(ValueError, match="pickle"):
         save_masks(dense_masks(MODELS[0]), path, {"config": object()})
 
 
 def test_a_loaded_mask_is_where_its_weight_is(path):
-    """On whatever device; tensors on `meta` hold no numbers, so it needs no other one."""
+    """Tested with the device `meta`, which every machine has."""
     save_masks(dense_masks(MODELS[1]), path)
     loaded = load_masks(path, copy.deepcopy(MODELS[1]).to("meta"))
     assert {mask.device.type for mask in loaded.values()} == {"meta"}
@@ -290,7 +290,7 @@ def test_a_loaded_mask_is_where_its_weight_is(path):
 
 
 def test_a_loaded_mask_is_in_the_order_of_the_model(path):
-    """However the file is ordered."""
+    """The order in the file does not matter."""
     masks = dense_masks(MODELS[1])
     save_masks(dict(reversed(masks.items())), path)
     assert list(load_masks(path, MODELS[1])) == list(masks)
@@ -298,7 +298,7 @@ def test_a_loaded_mask_is_in_the_order_of_the_model(path):
 
 @given(case=mask_sets(), torn=st.floats(0, 1, exclude_max=True))
 def test_a_torn_file_is_refused(path, case, torn):
-    """However short it was cut."""
+    """It may end at any byte."""
     save_masks(case[1], path, {"config": "{}"})
     content = path.read_bytes()
     path.write_bytes(content[: int(torn * len(content))])
@@ -307,7 +307,7 @@ def test_a_torn_file_is_refused(path, case, torn):
 
 @given(case=mask_sets(), where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_refused_or_harmless(path, case, where, bit):
-    """A check sum guards every mask; only dates, flags and the like may change unseen."""
+    """A check sum protects every mask; only dates, flags and the like may change."""
     model, masks = case
     save_masks(masks, path)
     content = bytearray(path.read_bytes())
@@ -322,14 +322,14 @@ def test_a_flipped_bit_is_refused_or_harmless(path, case, where, bit):
 
 
 class Trap:
-    """Cannot be unpickled without being noticed."""
+    """An object that fails the test when it is unpickled."""
 
     def __reduce__(self):
         return pytest.fail, ("a mask file ran code",)
 
 
 def not_masks(path, kind):
-    """Write to `path` what is no mask file."""
+    """Write a file that is no mask file."""
     if kind == "a text":
         path.write_text("no mask")
     elif kind == "an array":
@@ -349,13 +349,13 @@ def not_masks(path, kind):
     ["a text", "an array", "pickled objects", "a zip of something else", "only metadata"],
 )
 def test_another_file_is_refused(tmp_path, kind):
-    """Pickled objects above all: reading them would run them."""
+    """Pickled objects above all, because reading them would run code."""
     not_masks(tmp_path / "masks.npz", kind)
     assert "no mask" in refusal(tmp_path / "masks.npz")
 
 
 def test_a_folder_is_refused(tmp_path):
-    """With the kind of error that reading it was."""
+    """The message holds the type of the system's error."""
     assert refusal(tmp_path).endswith("is damaged, or no mask file (IsADirectoryError)")
 
 
@@ -411,7 +411,7 @@ def test_a_saved_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypa
 
 
 def test_masks_of_some_weights_fit_a_model():
-    """Weights without a mask are kept whole."""
+    """Weights without a mask are allowed."""
     check_masks(MODELS[1], {"2.weight": torch.zeros(2, 3, dtype=torch.bool)})
 
 

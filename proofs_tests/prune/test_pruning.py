@@ -1,4 +1,4 @@
-"""Algorithm 1 as written, against `prune.prune`; its counts, its scopes, and what is refused."""
+"""`prune.prune` equals Algorithm 1 as written; counts, scopes, open paths and refusals."""
 
 import copy
 import re
@@ -27,7 +27,7 @@ schedules = st.sampled_from(["exponential", "linear"])
 
 @st.composite
 def plans(draw, **kwargs):
-    """(network, compression, steps, schedule), all of it allowed."""
+    """(network, compression, steps, schedule), all of them allowed."""
     network = draw(networks(**kwargs))
     N = size(dense_masks(network.model))
     compression = draw(st.one_of(st.integers(1, N), st.floats(1, N)))
@@ -36,7 +36,7 @@ def plans(draw, **kwargs):
 
 @given(plans())
 def test_masks_are_those_of_algorithm_1(plan):
-    """Weight for weight, on networks whose scores are never rounded, ties and all."""
+    """Weight for weight and with ties, on networks whose scores are not rounded."""
     network, compression, steps, schedule = plan
     N = size(dense_masks(network.model))
     expected = algorithm_1(*network, counts(N, compression, steps, schedule))
@@ -46,7 +46,7 @@ def test_masks_are_those_of_algorithm_1(plan):
 
 @pytest.mark.parametrize(("name", "width"), [("vgg11", 0.15), ("resnet20", 0.5)])
 def test_masks_of_ordinary_networks_are_those_of_algorithm_1(name, width):
-    """With normal weights no two scores are nearer than rounding, and no mask may differ."""
+    """With normal weights scores differ by more than rounding, so masks are equal."""
     model = small(name, width)
     *_, expected = algorithm_1(
         model, (3, 32, 32), counts(size(dense_masks(model)), 50, 4, "exponential")
@@ -55,7 +55,7 @@ def test_masks_of_ordinary_networks_are_those_of_algorithm_1(name, width):
 
 
 def test_masks_of_a_large_network_full_of_ties_are_those_of_algorithm_1():
-    """300,000 scores of few values: everywhere the earlier of equals survives."""
+    """300,000 scores of few values: of equal scores the earlier survives everywhere."""
     model = nn.Sequential(nn.Linear(300, 500), nn.ReLU(), nn.Linear(500, 300))
     fill(model, seed=0)
     *_, expected = algorithm_1(model, (300,), counts(300_000, 20, 3, "linear"))
@@ -63,7 +63,7 @@ def test_masks_of_a_large_network_full_of_ties_are_those_of_algorithm_1():
 
 
 def test_a_large_network_keeps_the_best_of_any_score():
-    """So many weights that a sample of the scores is looked at first; ties as ever."""
+    """So many weights that selection takes a sample of the scores first; ties as ever."""
     model = nn.Sequential(nn.Linear(300, 500), nn.ReLU(), nn.Linear(500, 300))
     fill(model, seed=0)
     masks = dense_masks(model)
@@ -107,9 +107,9 @@ def probe_of(network, seed):
 
 @given(plans(), st.sampled_from(sorted(SCORES)), st.sampled_from(["global", "local"]))
 def test_every_score_schedule_and_scope(plan, name, scope):
-    """After step k of n exactly so many survive, the best, in all or in each tensor; masks nest.
+    """After step k of n exactly the scheduled number survives, the best of all or of each tensor.
 
-    What is reported are the scores that chose them.
+    Masks nest, and `report` gets the scores that chose them.
     """
     network, compression, steps, schedule = plan
     model, probe = network.model, probe_of(network, 0)
@@ -128,7 +128,7 @@ def test_every_score_schedule_and_scope(plan, name, scope):
 
 
 @given(plans())
-def test_report_says_what_was_scored(plan):
+def test_report_gets_the_scores_of_each_step(plan):
     """Scores and R before each step, and prune size / cut size (Theorem 4), exactly."""
     network, compression, steps, schedule = plan
     taken = []
@@ -160,7 +160,7 @@ def test_compression_1_keeps_everything():
 
 
 def test_a_function_may_be_the_score():
-    """It gets the model, the masks so far and the probe, whose dtype is the scores'."""
+    """It gets the model, the masks so far and the probe, with the dtype of the scores."""
     model, seen = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)), []
 
     def last_first(model, masks, probe):
@@ -182,12 +182,12 @@ def test_a_function_may_be_the_score():
         ({"weight": torch.full((2, 2), nan)}, FloatingPointError, "scores of weight are not fin"),
     ],
 )
-def test_what_a_function_returns_is_checked(scores, error, why):
+def test_the_result_of_a_function_is_checked(scores, error, why):
     with pytest.raises(error, match=why):
         prune(nn.Linear(2, 2), lambda model, masks, probe: scores, Probe((2,)), 2)
 
 
-def test_an_error_in_report_leaves_the_model_alone():
+def test_an_error_in_report_leaves_the_model_unchanged():
     model = small("vgg11").train()
     before = copy.deepcopy(model.state_dict())
 
@@ -238,7 +238,7 @@ def test_masks_do_not_depend_on_threads_or_kernels(name, pruner, steps):
 
 
 def test_masks_do_not_depend_on_memory_layout():
-    """channels_last is a matter of speed."""
+    """channels_last changes the speed alone."""
     model = small("vgg16", 0.125)
     expected = row(prune(model, "synflow", Probe((3, 32, 32)), 100, steps=4))
     model = model.to(memory_format=torch.channels_last)
@@ -246,14 +246,14 @@ def test_masks_do_not_depend_on_memory_layout():
 
 
 def test_masks_do_not_depend_on_the_dtype_of_the_model():
-    """Scores are float64 whatever the model is; float32 weights are exact in float64."""
+    """Scores are float64 for a model of any dtype; float32 weights are exact in float64."""
     model = small("vgg16", 0.125)
     expected = row(prune(model, "synflow", Probe((3, 32, 32)), 100, steps=4))
     assert row(prune(model.double(), "synflow", Probe((3, 32, 32)), 100, steps=4)) == expected
 
 
 def test_masks_found_in_inference_mode_can_be_trained_with():
-    """Scoring needs gradients, and turns the mode off for itself."""
+    """Scoring needs gradients, so `prune` turns the mode off."""
     model = nn.Linear(4, 3)
     expected = prune(model, "synflow", Probe((4,)), 2, steps=2)
     with torch.inference_mode():
@@ -329,7 +329,7 @@ def test_theorem_4_prune_size_below_cut_size(plan):
 
 
 def open_networks(**kwargs):
-    """Networks through which something flows (a convolution may see nothing but its padding)."""
+    """Networks with an open path (a convolution may read only its padding)."""
     return networks(**kwargs).filter(lambda n: connected(n.model, dense_masks(n.model), n.shape))
 
 
@@ -350,7 +350,7 @@ def test_certified_leaves_one_weight_a_layer_in_a_chain(network):
 
 @given(open_networks(residual=False))
 def test_certified_refuses_to_close_the_last_path(network):
-    """One weight less than L, and it says where it stopped."""
+    """One weight less than L is refused; the error names the count that was reached."""
     model, shape = network
     L, N = len(prunable(model)), size(dense_masks(model))
     if L > 1:
@@ -395,7 +395,7 @@ def test_certified_removes_the_most_it_may(network):
         assert step.kept == goal or lowest[: removed + 1].sum() >= step.R
 
 
-# What is refused
+# Refusals
 
 
 def refused(why, *args, error=ValueError, model=None, **kwargs):
@@ -446,7 +446,7 @@ def test_a_score_that_reads_data_needs_data(score):
 
 @pytest.mark.parametrize("score", DATA_SCORES)
 def test_batches_that_can_be_read_only_once_are_refused_at_the_second_step(score):
-    """They are read anew at each step; no data would mean no gradient, so scores of 0."""
+    """They are read anew at each step; without data there is no gradient, and scores are 0."""
     once = iter([(torch.ones(1, 4), torch.tensor([0]))])
     refused("this score reads data, and", score, Probe((4,), once), 2, steps=2)
 
@@ -466,7 +466,7 @@ def chain():
 @pytest.mark.parametrize("bad", [nan, inf, -inf])
 @pytest.mark.parametrize("score", sorted(SCORES))
 def test_a_weight_that_is_not_finite_is_refused(score, bad):
-    """The tensors are named, whatever the score."""
+    """The error names the tensors, for each score."""
     model = chain()
     model[1].weight.data[2, 3] = bad
     why = r"weights are not finite \(NaN or infinite\) in"
@@ -477,7 +477,7 @@ def test_a_weight_that_is_not_finite_is_refused(score, bad):
 
 @pytest.mark.parametrize("factor", [1e200, 1e-200])
 def test_flow_out_of_range_is_refused_with_the_layer(factor):
-    """Never silently inf or 0: the layer where it is first seen is named (App. 11)."""
+    """R is never silently inf or 0: the first layer out of range is named (App. 11)."""
     model = chain()
     model[1].weight.data *= factor
     model[2].weight.data *= factor
@@ -486,7 +486,7 @@ def test_flow_out_of_range_is_refused_with_the_layer(factor):
 
 
 def test_a_layer_of_zeros_is_refused():
-    """It closes all paths, though no mask does: synflow has nothing to rank by."""
+    """It closes all paths, though no mask does: all synflow scores are 0."""
     model = chain()
     model[1].weight.data.zero_()
     why = ".*: R = 0, first seen in 1.weight; is a layer all 0, or do weights need rescaling"
@@ -496,7 +496,7 @@ def test_a_layer_of_zeros_is_refused():
 
 @pytest.mark.parametrize("schedule", ["exponential", "linear"])
 def test_a_collapsed_network_is_still_counted(schedule):
-    """The other schedules may disconnect: the count is exact and `connected` says so."""
+    """The other schedules may disconnect: the count is exact, and `connected` is False."""
     model = nn.Sequential(nn.Linear(1, 2, bias=False), nn.Linear(2, 1, bias=False))
     for w in model.parameters():
         nn.init.ones_(w)
@@ -508,7 +508,7 @@ def test_a_collapsed_network_is_still_counted(schedule):
 
 @pytest.mark.parametrize("layer", [nn.Softmax(1), nn.Sigmoid(), nn.GELU()])
 def test_certified_needs_conservation(layer):
-    """A unit that is not homogeneous loses or makes flow, and Theorem 4 says nothing."""
+    """A unit that is not homogeneous loses or adds flow, so Theorem 4 does not apply."""
     model = nn.Sequential(nn.Linear(4, 4), layer, nn.Linear(4, 2))
     why = (
         r"schedule 'certified' needs a network that conserves synaptic flow \(Theorem 2\): "
@@ -518,7 +518,7 @@ def test_certified_needs_conservation(layer):
 
 
 def test_certified_takes_rounding_for_no_loss_of_flow():
-    """In float32 as much leaves as enters but for the last digits, and Theorem 4 holds."""
+    """In float32, flow in and flow out differ in the last digits only; Theorem 4 holds."""
     model, shape = small("vgg11"), (3, 32, 32)
     float32 = {"schedule": "certified", "score_dtype": torch.float32}
     masks = prune(model, "synflow", Probe(shape), 2, **float32)
@@ -527,7 +527,7 @@ def test_certified_takes_rounding_for_no_loss_of_flow():
 
 
 def test_certified_needs_an_open_path():
-    """There is none through a convolution that sees only its padding."""
+    """There is none through a convolution that reads only its padding."""
     model = nn.Sequential(nn.Conv2d(1, 1, 2, padding=2, dilation=3), nn.Flatten(), nn.Linear(4, 2))
     why = "schedule 'certified' needs an open path, and this network has none$"
     refused(why, "synflow", Probe((1, 1, 1)), 2, schedule="certified", model=model)

@@ -1,4 +1,4 @@
-"""How many weights each step leaves (Algorithm 1, line 5; App. 11): exact, never rounded."""
+"""The number of weights that each step leaves (Algorithm 1, line 5; App. 11) is exact."""
 
 from fractions import Fraction
 from math import ceil, inf, nan, nextafter
@@ -87,7 +87,7 @@ def test_every_kind_of_number_is_exact(kind):
 
 @pytest.mark.parametrize("compression", [2**22, 10**5.25, 1234.567])
 def test_a_thousand_steps_of_the_largest_network_are_exact(compression):
-    """The exact powers have up to 50,000 bits, so they are only taken where they decide."""
+    """The exact powers have up to 50,000 bits, so they are computed only where they decide."""
     left = counts("exponential", LARGEST, compression, 1000)
     rho = Fraction(compression)
     for k in (1, 499, 500, 999, 1000):

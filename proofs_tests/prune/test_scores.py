@@ -1,4 +1,4 @@
-"""The seven scores on their definitions, and that scoring leaves no trace."""
+"""The seven scores equal their definitions, and scoring leaves no trace."""
 
 import copy
 from contextlib import nullcontext
@@ -49,7 +49,7 @@ def loss(model, inputs, labels):
 
 
 def summed_gradients(model, masks, probe):
-    """theta and dL/dtheta * theta with L the sum over batches of the batch-mean loss."""
+    """dL/dtheta * theta with L the sum over batches of the batch-mean loss."""
     network = twin(model, masks)
     for inputs, labels in probe.batches:
         loss(network, inputs, labels).backward()  # .grad adds up
@@ -119,7 +119,7 @@ def test_batches_are_not_pooled():
 def test_grasp_is_weight_times_hessian_times_gradient(case):
     """theta * sum over batches of H_b g_b (App. 12.1), H_b g_b as the derivative of g_b along g_b.
 
-    Forward over reverse, where the score goes reverse over reverse.
+    The test differentiates forward over reverse, the score reverse over reverse.
     """
     model, masks, probe = case
     network = twin(model, masks)
@@ -179,7 +179,7 @@ def test_random_scores_are_standard_normal():
 
 
 def test_random_scores_are_where_the_weights_are():
-    """On whatever device; tensors on `meta` hold no numbers, so it needs no other one."""
+    """Tested with the device `meta`, which every machine has."""
     model = nn.Linear(3, 3, device="meta")
     S = SCORES["random"](model, dense_masks(model), Probe((3,)))["weight"]
     assert S.device.type == "meta"
@@ -195,7 +195,7 @@ def test_random_scores_without_a_generator_follow_the_global_seed():
     assert not torch.equal(first, second)
 
 
-# Synaptic flow. That it is Eq. 6 is shown in test_agreement.py, its conservation elsewhere.
+# Synaptic flow. test_agreement.py compares it with Eq. 6; test_conservation.py: conservation.
 
 
 def flow_through(*layers, shape=(2,)):
@@ -235,7 +235,7 @@ def test_synflow_reads_biases_as_0():
 
 
 def batch_norm(kind=nn.BatchNorm1d, **kwargs):
-    """Of two channels, as after training: gamma -3 and 5, var 4 and 16, and shifts."""
+    """Batch norm of two channels as after training: gamma -3 and 5, var 4 and 16, and shifts."""
     norm = kind(2, eps=EPS, **kwargs)
     norm.running_mean.data = torch.tensor([10.0, -20])
     norm.running_var.data = torch.tensor([4 - EPS, 16 - EPS])
@@ -297,7 +297,7 @@ def test_dropout_is_off(layer):
 
 @given(cases(), st.sampled_from(sorted(SCORES)))
 def test_scores_are_float64_keyed_like_masks_and_0_where_pruned(case, score):
-    """Shapes, order, device and dtype, whatever the model's dtype; pruned weights score 0."""
+    """Shapes, order and dtype, for models of any dtype; pruned weights score 0."""
     model, masks, probe = case
     scores = SCORES[score](model, masks, probe)
     assert list(scores) == list(masks)
@@ -310,9 +310,9 @@ def test_scores_are_float64_keyed_like_masks_and_0_where_pruned(case, score):
 
 @given(cases(), st.sampled_from(sorted(set(SCORES) - {"random"})))
 def test_scores_may_be_float32(case, score):
-    """For those who must: near the float64 ones (1e-3 of the largest, as float32 rounds).
+    """Float32 scores are near the float64 ones (1e-3 of the largest, by rounding).
 
-    But for random, which draws other numbers.
+    Random draws other numbers.
     """
     model, masks, probe = case
     double = SCORES[score](model, masks, probe)
@@ -324,7 +324,7 @@ def test_scores_may_be_float32(case, score):
 
 @given(cases(), st.sampled_from(READ_NOTHING))
 def test_scores_without_data_read_none(case, score):
-    """Not the batches, and not an attribute of them."""
+    """They read neither the batches nor an attribute of them."""
     model, masks, probe = case
     state = probe.generator.get_state()
     expected = SCORES[score](model, masks, probe)
@@ -336,7 +336,7 @@ def test_scores_without_data_read_none(case, score):
 
 @given(cases(), st.sampled_from(sorted(READS_DATA)))
 def test_scores_of_data_read_no_more_than_the_batches(case, score):
-    """Neither the input shape nor the generator; labels and pixels, yes."""
+    """They read labels and pixels, but neither the input shape nor the generator."""
     model, masks, probe = case
     state = probe.generator.get_state()
     expected = SCORES[score](model, masks, probe)
@@ -347,7 +347,7 @@ def test_scores_of_data_read_no_more_than_the_batches(case, score):
 
 @pytest.mark.parametrize("score", sorted(set(SCORES) - {"random"}))
 def test_the_order_of_training_and_eval_mode_does_not_matter(score):
-    """Scores are those of eval mode, whatever mode the model is in (App. 12)."""
+    """Scores are those of eval mode, in both modes of the model (App. 12)."""
     model, masks, probe = example()
     expected = SCORES[score](model.eval(), masks, probe)
     scores = SCORES[score](model.train(), masks, probe)
@@ -355,7 +355,7 @@ def test_the_order_of_training_and_eval_mode_does_not_matter(score):
 
 
 class Idle(nn.Module):
-    """Has a layer that it does not use."""
+    """A module with a layer that it does not use."""
 
     def __init__(self):
         super().__init__()
@@ -367,7 +367,7 @@ class Idle(nn.Module):
 
 @pytest.mark.parametrize("score", sorted(SCORES))
 def test_parameters_that_are_not_used_score_0(score):
-    """Without an error; random and magnitude do not look so far."""
+    """There is no error. Random and magnitude do not run the network, so they differ."""
     model, _, probe = example()
     model.append(Idle())
     S = SCORES[score](model, dense_masks(model), probe)["8.layer.weight"]
@@ -405,7 +405,7 @@ def seeded():
 
 
 class Stateful(nn.Module):
-    """Counts its calls, as some layers do whatever the mode, and reads channels in stored order."""
+    """A module that counts its calls in both modes, and reorders channels by a buffer."""
 
     def __init__(self, channels):
         super().__init__()
@@ -420,12 +420,17 @@ class Stateful(nn.Module):
 
 
 def example(dtype=torch.float32):
-    """A model of everything that could be disturbed, dense masks and two batches."""
+    """A model with everything that scoring could change, dense masks and two batches."""
     torch.manual_seed(0)
     branch = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Dropout())
     model = nn.Sequential(
-        *(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), Stateful(4)),
-        *(Residual(branch, nn.Identity()), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        nn.Conv2d(2, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(inplace=True),
+        Stateful(4),
+        Residual(branch, nn.Identity()),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
         nn.Linear(4, 3),
     )
     model.train()
@@ -438,9 +443,13 @@ def example(dtype=torch.float32):
 
 
 PRECISION = [
-    *((o, "fp32_precision") for o in (torch.backends.cuda.matmul, torch.backends.cudnn.conv)),
-    *((o, "fp32_precision") for o in (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv)),
-    *((torch.backends.cudnn, name) for name in ("benchmark", "deterministic", "enabled")),
+    (torch.backends.cuda.matmul, "fp32_precision"),
+    (torch.backends.cudnn.conv, "fp32_precision"),
+    (torch.backends.mkldnn.matmul, "fp32_precision"),
+    (torch.backends.mkldnn.conv, "fp32_precision"),
+    (torch.backends.cudnn, "benchmark"),
+    (torch.backends.cudnn, "deterministic"),
+    (torch.backends.cudnn, "enabled"),
 ]
 
 
@@ -449,18 +458,11 @@ def hook_counts(module):
 
 
 def snapshot(model):
-    """All that scoring could leave behind, as one comparable list."""
+    """All state that scoring could change, as one comparable list."""
     state = [(name, t.clone()) for name, t in model.state_dict().items()]
     grads = [(name, p.grad, p.requires_grad, id(p)) for name, p in model.named_parameters()]
     grads = [(n, None if g is None else g.clone(), r, i) for n, g, r, i in grads]
-    modules = [
-        (
-            name,
-            m.training,
-            *(len(v) for key, v in sorted(vars(m).items()) if key.endswith("_hooks")),
-        )
-        for name, m in model.named_modules()
-    ]
+    modules = [(name, m.training, *hook_counts(m)) for name, m in model.named_modules()]
     tensor_hooks = [len(p._backward_hooks or ()) for p in model.parameters()]
     settings = [getattr(owner, name) for owner, name in PRECISION]
     torch_wide = [torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), *settings]
@@ -489,7 +491,7 @@ CONTEXTS = {
 @pytest.mark.parametrize("context", sorted(CONTEXTS))
 @pytest.mark.parametrize("score", sorted(SCORES))
 def test_scoring_leaves_no_trace(score, context, dtype):
-    """State, modes, gradients, hooks, random state, settings; the scores are the same as ever."""
+    """State, modes, gradients, hooks, random state, settings are unchanged; scores are equal."""
     model, masks, probe = example(dtype)
     expected = SCORES[score](model, masks, probe)
     probe = replace(probe, generator=seeded())
@@ -503,7 +505,7 @@ def test_scoring_leaves_no_trace(score, context, dtype):
 
 @pytest.mark.parametrize("score", sorted(SCORES))
 def test_scoring_leaves_no_trace_after_an_exception(score):
-    """Raised in the midst of the network."""
+    """The exception is raised inside the network."""
 
     class Broken(nn.Module):
         def forward(self, x):
@@ -527,7 +529,7 @@ def test_connected_leaves_no_trace():
 
 
 def test_data_made_in_inference_mode_can_be_read():
-    """Batches of a loader that runs in inference mode cannot be differentiated as they are."""
+    """Batches of a loader that runs in inference mode are copied, to be differentiated."""
     model, masks, probe = example(torch.float64)
     expected = SCORES["grasp"](model, masks, probe)
     with torch.inference_mode():
@@ -538,7 +540,7 @@ def test_data_made_in_inference_mode_can_be_read():
 
 @pytest.mark.parametrize("precision", ["ieee", "tf32"])
 def test_settings_of_precision_survive(precision):
-    """Also where they were set by torch's newer attributes, which do not mix with the older."""
+    """They may be set by torch's newer attributes, which exclude the older ones."""
     owners = [owner for owner, name in PRECISION if name == "fp32_precision"][:2]
     before = [owner.fp32_precision for owner in owners]
     try:
@@ -554,17 +556,17 @@ def test_settings_of_precision_survive(precision):
 
 
 def test_scores_are_computed_in_whole_float32():
-    """No reduced products, whatever is set for training: seen from inside the network."""
+    """Autocast and TF32 are off inside the network, whatever is set outside."""
     seen = []
 
-    class Spy(nn.Module):
+    class Recorder(nn.Module):
         def forward(self, x):
             seen.append([getattr(owner, name) for owner, name in PRECISION[:6]])
             seen[-1] += [torch.is_autocast_enabled("cpu"), self.training, x.dtype]
             return x
 
     model, _, probe = example()
-    model.append(Spy())
+    model.append(Recorder())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         SCORES["snip"](model, dense_masks(model), replace(probe, dtype=torch.float32))
     expected = ["ieee"] * 4 + [False, True, False, False, torch.float32]

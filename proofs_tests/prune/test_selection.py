@@ -1,4 +1,4 @@
-"""Which scores are the lowest: exact, whatever a sample says, and without ranking all."""
+"""Selection of the lowest scores: exact for any sample, and without sorting all scores."""
 
 from contextlib import contextmanager
 from itertools import pairwise
@@ -27,7 +27,7 @@ def scored_weights(draw, least=-3):
 
 
 def as_scored(scores, masks):
-    """What selection is given, for scores that are there."""
+    """Scores that exist already, in the form that selection takes."""
     return {
         name: Scored(masks[name], int(masks[name].sum()), S.__getitem__, lambda *at, S=S: S[at])
         for name, S in scores.items()
@@ -49,12 +49,12 @@ samples = st.one_of(
     st.tuples(bounds, bounds).map(
         lambda pair: patch("prune.fast.selection._bracket", lambda *_: tuple(sorted(pair)))
     ),
-)  # a small sample, or one from which anything was concluded
+)  # a small sample, or bounds that may be wrong
 
 
 @given(scored_weights(), st.floats(0, 1), samples)
 def test_the_lowest_are_those_that_keep_top_prunes(weights, share, sample):
-    """Exactly, whatever the sample says; among equals the later goes first."""
+    """Exactly, for any sample; of equal scores the later is pruned first."""
     scores, masks = weights
     alive = sum(int(mask.sum()) for mask in masks.values())
     count = round(share * alive)
@@ -95,7 +95,7 @@ def test_both_refuse_the_same_with_the_same_sentence(scores, keep):
 
 @given(scored_weights(least=0), st.integers(0, 10), st.sampled_from([1, 11, 4]), samples)
 def test_the_lowest_within_a_budget_are_as_many_as_fit(weights, of_sum, of_all, sample):
-    """One more would cost more than the budget (Theorem 4), or is not asked for."""
+    """One more would exceed the budget (Theorem 4), or the number asked for."""
     scores, masks = weights
     ranked = torch.cat([scores[name][masks[name]] for name in masks]).sort().values
     budget, most = of_sum * ranked.sum().item() // 10, of_all * len(ranked) // 10
@@ -109,7 +109,7 @@ def test_the_lowest_within_a_budget_are_as_many_as_fit(weights, of_sum, of_all, 
 
 @pytest.mark.parametrize("value", [inf, -inf, nan])
 def test_scores_that_are_not_finite_are_refused_with_their_weights(value):
-    """Of survivors: what a pruned weight scores does not matter."""
+    """Scores of survivors count; those of pruned weights do not matter."""
     scores = {"a": torch.zeros(3, 4), "b": torch.zeros(2, 2), "c": torch.zeros(2, 2)}
     masks = {name: torch.ones(S.shape, dtype=torch.bool) for name, S in scores.items()}
     scores["a"][1, 2] = scores["c"][0, 0] = scores["b"][1, 1] = value
@@ -120,12 +120,12 @@ def test_scores_that_are_not_finite_are_refused_with_their_weights(value):
     lowest(as_scored(scores, masks), 2)
 
 
-# What that costs
+# Cost
 
 
 @given(scored_weights())
 def test_scores_are_formed_in_portions(weights):
-    """Rows together, all in order: never more than AT_ONCE but for a single row, never far less."""
+    """Portions are rows in order, of at most AT_ONCE scores or one row, and not far fewer."""
     scores, masks = weights
     longest = max(S.shape[1] for S in scores.values())
     with patch("prune.fast.selection.AT_ONCE", 7):
@@ -139,7 +139,7 @@ def test_scores_are_formed_in_portions(weights):
 
 @pytest.mark.parametrize("total, kind", [(2**31 - 1, torch.int32), (2**31, torch.int64)])
 def test_places_fit_into_their_integers(total, kind):
-    """All N, and N itself, which ends the last weight; half the memory where that will do."""
+    """The type holds all places and N, the end of the last weight; int32 where that suffices."""
     halves = [
         torch.empty(1, n, dtype=torch.bool, device="meta") for n in (total // 2, -(-total // 2))
     ]
@@ -161,33 +161,33 @@ def large():
 
 @contextmanager
 def counted(scored):
-    """The same weights, and lists of how many scores are formed, and ranked, at a time."""
-    formed, ranked = [], []
+    """The same weights, and lists: how many scores are formed, and sorted, at a time."""
+    formed, ordered = [], []
 
     def noted(S):
         formed.append(S.numel())
         return S
 
-    def ranking(S, keep):
-        ranked.append(len(S))
+    def ordering(S, keep):
+        ordered.append(len(S))
         return top(S, keep)
 
     spied = {n: s._replace(rows=lambda part, s=s: noted(s.rows(part))) for n, s in scored.items()}
-    with patch("prune.fast.selection.top", ranking):
-        yield spied, formed, ranked
+    with patch("prune.fast.selection.top", ordering):
+        yield spied, formed, ordered
 
 
 @pytest.mark.parametrize("share", [0.0005, 0.02, 0.5, 0.9])
 @pytest.mark.parametrize("within", [False, True])
-def test_each_score_is_formed_once_and_few_are_ranked(share, within):
-    """The sample tells where to look to 5 standard errors: of 2^13 draws, within 7 %."""
+def test_each_score_is_formed_once_and_few_are_sorted(share, within):
+    """The sample bounds the threshold to 5 standard errors: with 2^13 draws, within 7 %."""
     scores, masks = large()
     alive, flat = kept(masks), torch.cat([scores[n][masks[n]] for n in masks]).double()
     count = round(share * alive)
     budget = flat.sort().values[:count].sum().item() * (1 + 1e-12)  # summed in another order
-    with counted(as_scored(scores, masks)) as (spied, formed, ranked):
+    with counted(as_scored(scores, masks)) as (spied, formed, ordered):
         found = lowest_within(spied, budget, alive) if within else lowest(spied, count)
     expected = keep_top(scores, masks, alive - count)
     assert all(torch.equal(left(found, masks)[name], expected[name]) for name in masks)
     assert sum(formed) == size(masks) and max(formed) <= AT_ONCE
-    assert len(ranked) == 1 and ranked[0] <= 0.07 * alive
+    assert len(ordered) == 1 and ordered[0] <= 0.07 * alive

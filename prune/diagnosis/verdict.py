@@ -1,4 +1,4 @@
-"""Put a diagnosis into one sentence: do the theorems hold, and if not, why not."""
+"""Put a diagnosis into one sentence: whether the theorems hold, and the reasons."""
 
 from collections.abc import Iterator, Sequence
 from math import isfinite
@@ -14,54 +14,61 @@ PLAIN = {
     "hardtanh": "clamping (hardtanh)",
 }
 GUARANTEES = "The guarantees (Theorems 1 to 4)"
-WORTH_SAYING = 0.001  # share of zero scores: large layers draw single zeros by chance
+MENTIONED = 0.001  # least share of zero scores; large layers draw single zeros by chance
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-3}  # of sums over millions of scores
 
 
-def verdict(found: Diagnosis) -> tuple[bool, str]:
+def verdict(diagnosis: Diagnosis) -> tuple[bool, str]:
     """Return whether Theorem 1 to Theorem 4 hold for what SynFlow scores, and one sentence why.
 
     The theorems need homogeneous units (Theorem 1, Theorem 2) and positive scores (Theorem 3,
     Theorem 4). Zero scores do no harm: those weights lie on no path and go first.
     """
-    if against := list(_against(found)):
+    if against := list(_against(diagnosis)):
         return False, f"{GUARANTEES} do not hold: {'; '.join(against)}."
-    where = _as_scored(found.normalisations)
-    return True, f"{GUARANTEES} hold{where}: {'; '.join(_terms(found))}."
+    where = _as_scored(diagnosis.normalisations)
+    return True, f"{GUARANTEES} hold{where}: {'; '.join(_terms(diagnosis))}."
 
 
-def _against(found: Diagnosis) -> Iterator[str]:
-    worst = max(found.neuron_wise.value, found.cut_wise.value)
-    if found.bent:
-        yield f"{_listed(found.bent)} not homogeneous, as Theorem 1 needs" + (
-            " (seen only when flow is as small as pruning makes it)"
-            if worst < ROUNDING[found.dtype]
-            else ""
+def _against(diagnosis: Diagnosis) -> Iterator[str]:
+    """Yield each hypothesis of the theorems that the network does not satisfy."""
+    residual = max(diagnosis.neuron_wise.value, diagnosis.cut_wise.value)
+    tolerance = ROUNDING[diagnosis.dtype]
+    if diagnosis.inhomogeneous:
+        hidden = residual < tolerance
+        yield f"{_listed(diagnosis.inhomogeneous)} not homogeneous, as Theorem 1 needs" + (
+            " (seen only when flow is as small as pruning makes it)" if hidden else ""
         )
-        if own := [n for n in found.normalisations if n.by_input]:
+        if own := [n for n in diagnosis.normalisations if n.by_input]:
             yield f"nor is {_counted(own)}, which scoring reads as a scale"
-    dtype = str(found.dtype).removeprefix("torch.")
-    overflown = [layer.name for layer in found.layers if layer.not_finite]
-    if overflown or not isfinite(found.R):
+    yield from _bad_scores(diagnosis)
+    carried = isfinite(diagnosis.R) and diagnosis.R != 0
+    if carried and not diagnosis.inhomogeneous and residual > tolerance:
+        yield f"scores are not conserved, by up to {residual:.2g} of the flow"
+
+
+def _bad_scores(diagnosis: Diagnosis) -> Iterator[str]:
+    """Yield remarks on scores that are not finite, all 0 or negative."""
+    dtype = str(diagnosis.dtype).removeprefix("torch.")
+    overflown = [layer.name for layer in diagnosis.layers if layer.not_finite]
+    if overflown or not isfinite(diagnosis.R):
         where = f", first in {overflown[0]}" if overflown else ""
         cure = "rescale the layers (App. 11)" if dtype == "float64" else "score in float64"
-        yield f"scores leave the range of {dtype} (R = {found.R:g}{where}), so {cure}"
-    if found.R == 0:
+        yield f"scores leave the range of {dtype} (R = {diagnosis.R:g}{where}), so {cure}"
+    if diagnosis.R == 0:
         yield "no path leads from input to output (R = 0)"
-    if below := [layer for layer in found.layers if layer.negative]:
+    if below := [layer for layer in diagnosis.layers if layer.negative]:
         count = sum(layer.negative for layer in below)
         yield (
             f"{count:,} scores are negative, first in {below[0].name}, and Theorem 3 needs "
             "positive ones"
         )
-    if isfinite(found.R) and found.R and not found.bent and worst > ROUNDING[found.dtype]:
-        yield f"scores are not conserved, by up to {worst:.2g} of the flow"
 
 
-def _terms(found: Diagnosis) -> Iterator[str]:
+def _terms(diagnosis: Diagnosis) -> Iterator[str]:
     """Yield remarks on a network for which the theorems hold."""
     yield "every operation is homogeneous and no score is negative"
-    cuts, L = sum(layer.is_cut for layer in found.layers), len(found.layers)
+    cuts, L = sum(layer.is_cut for layer in diagnosis.layers), len(diagnosis.layers)
     if cuts == L:
         yield f"each of the {L} layers is a cut that carries all of R"
     else:
@@ -69,15 +76,15 @@ def _terms(found: Diagnosis) -> Iterator[str]:
             f"only {cuts} of {L} layers are a cut by themselves, so an empty layer beside a "
             "shortcut is no layer-collapse"
         )
-    size = sum(layer.size for layer in found.layers)
-    zero = sum(layer.zero for layer in found.layers)
-    if zero / size >= WORTH_SAYING:
-        causes = dict.fromkeys(layer.cause for layer in found.layers if layer.zero)
-        if found.zero_scales:
-            causes = [f"{_first(found.zero_scales)} is 0 throughout"]
+    size = sum(layer.size for layer in diagnosis.layers)
+    zero = sum(layer.zero for layer in diagnosis.layers)
+    if zero / size >= MENTIONED:
+        causes = list(dict.fromkeys(layer.cause for layer in diagnosis.layers if layer.zero))
+        if diagnosis.zero_scales:
+            causes = [f"{_first(diagnosis.zero_scales)} is 0 throughout"]
         yield f"{zero / size:.1%} of the weights score 0 and go first ({', '.join(causes)})"
-    if found.shifts:
-        yield f"{_first(found.shifts)} is not 0 but read as 0"
+    if diagnosis.shifts:
+        yield f"{_first(diagnosis.shifts)} is not 0 but read as 0"
 
 
 def _as_scored(normalisations: Sequence[Normalisation]) -> str:
@@ -101,9 +108,10 @@ def _counted(normalisations: Sequence[Normalisation]) -> str:
     return " or ".join(f"{n} ({_times(m)})" for n, m in _groups(normalisations).items())
 
 
-def _groups(seen: Sequence[Operation] | Sequence[Normalisation]) -> dict[str, list[str]]:
+def _groups(found: Sequence[Operation] | Sequence[Normalisation]) -> dict[str, list[str]]:
+    """Return name -> the modules in which operations of this name were found."""
     groups: dict[str, list[str]] = {}
-    for one in seen:
+    for one in found:
         name = PLAIN.get(one.name, one.name)
         groups.setdefault(name, []).append(one.module or "the model itself")
     return groups

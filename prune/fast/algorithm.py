@@ -10,7 +10,7 @@ from prune.fast.matrices import Matrix, cut_down, drop_, full_mask, matrix_of
 from prune.fast.products import Gradient
 from prune.fast.selection import Scored, lowest, lowest_within
 from prune.masks import Masks, prunable
-from prune.schedules import MARGIN, Plan, check_progress
+from prune.schedules import MARGIN, Counts, check_removal
 from prune.scoring import Probe, Tensors
 from prune.steps import Step
 
@@ -25,12 +25,16 @@ class Scoring(NamedTuple):
     products: frozenset[str]  # weights used in products only, which can be cut down
 
 
-def scheduled(model: nn.Module, masks: Masks, probe: Probe, plan: Plan) -> Iterator[Step]:
-    """Yield the steps of Algorithm 1; each leaves the counts of its entry in `plan`."""
+def scheduled(model: nn.Module, masks: Masks, probe: Probe, counts: Counts) -> Iterator[Step]:
+    """Yield the steps of Algorithm 1 for SynFlow; each keeps the counts of its entry in `counts`.
+
+    Equal to `prune.pruning._scheduled` with the score `synflow`, up to rounding of the scores.
+    """
     matrices = _matrices(model, masks, probe)
-    for k, groups in enumerate(plan, 1):
+    for k, groups in enumerate(counts, 1):
         scoring = _score(model, matrices, probe)
-        removed, pruned = 0.0, {}
+        removed = 0.0
+        pruned: dict[str, Tensor] = {}
         for names, keep in groups.items():
             alive = sum(matrices[name].kept for name in names)
             found = lowest({name: scoring.scored[name] for name in names}, alive - keep)
@@ -42,18 +46,25 @@ def scheduled(model: nn.Module, masks: Masks, probe: Probe, plan: Plan) -> Itera
 
 
 def certified(model: nn.Module, masks: Masks, probe: Probe, goal: int) -> Iterator[Step]:
-    """Yield steps that each remove the most weights whose total score stays below R (Theorem 4)."""
+    """Yield steps that each remove the most weights whose total score stays below R (Theorem 4).
+
+    Equal to `prune.pruning._certified`, up to rounding of the scores.
+
+    Raises:
+        ValueError: If no weight can be removed before `goal` weights are left.
+    """
     matrices, k = _matrices(model, masks, probe), 0
     while (alive := _kept(matrices)) > goal:
         scoring = _score(model, matrices, probe)
         found = lowest_within(scoring.scored, (1 - MARGIN) * scoring.R, alive - goal)
         left, k = _without(matrices, found.entries, scoring), k + 1
-        check_progress(alive, _kept(left), goal, sum(m.shape.numel() for m in matrices.values()))
+        check_removal(alive, _kept(left), goal, sum(m.shape.numel() for m in matrices.values()))
         yield _step(k, scoring.R, found.total, left, _rescore(model, matrices, probe))
         matrices = left
 
 
 def _matrices(model: nn.Module, masks: Masks, probe: Probe) -> Matrices:
+    """Return each masked weight as a matrix of |theta|."""
     weights = prunable(model)
     return {name: matrix_of(weights[name], mask, probe.dtype) for name, mask in masks.items()}
 
@@ -67,7 +78,7 @@ def _score(model: nn.Module, matrices: Matrices, probe: Probe) -> Scoring:
 
 
 def _scored(matrix: Matrix, gradient: Gradient) -> Scored:
-    """S = dR/dtheta * theta (Eq. 1) of one matrix, by rows or by entries."""
+    """Return S = dR/dtheta * theta (Eq. 1) of one matrix, to be formed by rows or by entries."""
     theta = matrix.theta
     return Scored(
         matrix.mask,

@@ -20,7 +20,10 @@ from prune.scoring import Probe, Tensors, undisturbed
 
 @torch.inference_mode(False)  # the tensors made here must be differentiable
 def synaptic_flow(model: nn.Module, masks: Masks, probe: Probe) -> Flow:
-    """Return R and all scores, as `prune.scores.synaptic_flow` (Eq. 5, Eq. 6)."""
+    """Return R and all scores (Eq. 5, Eq. 6), as `prune.scores.synaptic_flow` does.
+
+    Arguments, result and errors are the same; the numbers differ by rounding only.
+    """
     weights = prunable(model)
     matrices = {name: matrix_of(weights[name], m, probe.dtype) for name, m in masks.items()}
     R, gradients = flow_gradients(model, matrices, probe)
@@ -31,7 +34,16 @@ def synaptic_flow(model: nn.Module, masks: Masks, probe: Probe) -> Flow:
 def flow_gradients(
     model: nn.Module, matrices: Mapping[str, Matrix], probe: Probe
 ) -> tuple[float, dict[str, Gradient]]:
-    """Return R (Eq. 5) and dR/dtheta of each matrix, from one pass."""
+    """Return R (Eq. 5) and dR/dtheta of each matrix, from one forward and one backward pass.
+
+    Args:
+        model: Read, not changed.
+        matrices: name -> the remaining part of each prunable weight.
+        probe: `input_shape` and `dtype` are read.
+
+    Raises:
+        FloatingPointError: If R leaves the range of `probe.dtype` (App. 11); names a layer.
+    """
 
     def run(small: bool) -> tuple[Tensor, Products, Plateaus]:
         given = {name: _given(matrix) for name, matrix in matrices.items()}
@@ -61,7 +73,11 @@ def _surroundings(model: nn.Module, weights: Container[str], probe: Probe) -> Te
 
 
 def _given(matrix: Matrix) -> Tensor:
-    """Return what the network gets for this weight: theta, or a stand-in if it was cut down."""
+    """Return the tensor that the network gets for this weight.
+
+    It is theta (shaped like the weight), or a stand-in of NaN that takes no memory if the matrix
+    was cut down.
+    """
     if matrix.rows is None:
         return matrix.theta.view(matrix.shape).detach().requires_grad_()
     return matrix.theta.new_full((), torch.nan).expand(matrix.shape).requires_grad_()

@@ -11,24 +11,30 @@ from torch import Tensor
 
 from prune.masks import without
 
-LOOK = 0.9  # look for empty rows and columns when this part is left of the weights at the last look
+RECHECK = 0.9  # search empty rows and columns when this part of the weights is left since the last
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """The remaining part of one weight. Entries count row by row, in the order of the weight."""
+    """The remaining part of one weight. Entries are counted row by row, as in the weight."""
 
     shape: torch.Size  # of the weight
     theta: Tensor  # (m, n) |theta|, 0 where pruned; `drop_` changes it in place
     mask: Tensor  # (m, n) bool, True = kept
     kept: int
-    looked: int  # weights at the last look
+    checked: int  # number of kept weights at the last search for empty rows and columns
     rows: Tensor | None = None  # (m,) positions of these rows in the whole matrix; None: all
     columns: Tensor | None = None  # (n,)
 
 
 def matrix_of(weight: Tensor, mask: Tensor, dtype: torch.dtype) -> Matrix:
-    """Return the whole weight as a matrix, with theta in `dtype`."""
+    """Return the whole weight as a matrix (m, n), with theta in `dtype`.
+
+    Args:
+        weight: (m, ...); all other axes together are the columns.
+        mask: bool, shaped like the weight.
+        dtype: Of theta.
+    """
     mask = mask.reshape(len(mask), -1)
     theta = weight.detach().abs().to(dtype).reshape(mask.shape)
     theta.masked_fill_(mask.logical_not(), 0)
@@ -37,19 +43,26 @@ def matrix_of(weight: Tensor, mask: Tensor, dtype: torch.dtype) -> Matrix:
 
 
 def drop_(matrix: Matrix, pruned: Tensor) -> Matrix:
-    """Prune the entries `pruned` (k,): a new mask, but theta is changed in place."""
+    """Return the matrix without the entries `pruned` (k,).
+
+    The mask is copied; theta is changed in place, in the given matrix, too.
+    """
     matrix.theta.view(-1).index_fill_(0, pruned, 0)
     return replace(matrix, mask=without(matrix.mask, pruned), kept=matrix.kept - len(pruned))
 
 
 def cut_down(matrix: Matrix) -> Matrix:
-    """Leave out empty rows and columns, once they are many enough for that to pay."""
-    if matrix.kept >= LOOK * matrix.looked:
+    """Return the matrix without its empty rows and columns, once it has enough of them.
+
+    They are searched when the number of weights has fallen to 90 % since the last search, and
+    removed if at most 90 % of the matrix remains.
+    """
+    if matrix.kept >= RECHECK * matrix.checked:
         return matrix
     alive = matrix.mask.view(torch.uint8)  # amax() of bytes is far quicker than any()
     rows, columns = (alive.amax(dim).nonzero().squeeze(1) for dim in (1, 0))
-    if len(rows) * len(columns) > LOOK * alive.numel():
-        return replace(matrix, looked=matrix.kept)
+    if len(rows) * len(columns) > RECHECK * alive.numel():
+        return replace(matrix, checked=matrix.kept)
     place = (rows[:, None] * alive.shape[1] + columns).view(-1)
 
     def cut(x: Tensor) -> Tensor:  # x[rows[:, None], columns], in half the time
@@ -60,7 +73,7 @@ def cut_down(matrix: Matrix) -> Matrix:
         cut(matrix.theta),
         cut(matrix.mask),
         kept=matrix.kept,
-        looked=matrix.kept,
+        checked=matrix.kept,
         rows=rows if matrix.rows is None else matrix.rows[rows],
         columns=columns if matrix.columns is None else matrix.columns[columns],
     )

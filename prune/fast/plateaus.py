@@ -14,98 +14,33 @@ all pixels that one pixel stands for.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from prune.fast.products import pair
-
-
-class Plateau(NamedTuple):
-    """The pixel held at index `start` of an axis stands for `length` equal pixels."""
-
-    start: int
-    length: int
-
-
-NONE = Plateau(0, 1)  # each pixel stands for itself
-
-
-class SmallMap(NamedTuple):
-    """A map (1, C, H, W), held with one pixel for its plateau along each axis."""
-
-    image: Tensor  # (1, C, h, w)
-    plateaus: tuple[Plateau, Plateau]  # of rows, of columns
-
-
-def plateau_after_window(
-    old: Plateau, kernel: int, stride: int, padding: int, dilation: int
-) -> Plateau:
-    """Return the plateau of the output: the windows that lie inside the old plateau entirely."""
-    reach = dilation * (kernel - 1) + 1
-    start = -(-(old.start + padding) // stride)
-    last = (old.start + old.length - reach + padding) // stride
-    return Plateau(start, last - start + 1) if last > start else NONE
-
-
-def common(a: Plateau, b: Plateau) -> Plateau:
-    """Return the part where both maps are constant."""
-    start, end = max(a.start, b.start), min(a.start + a.length, b.start + b.length)
-    return Plateau(start, end - start) if end - start > 1 else NONE
-
-
-def repeated(image: Tensor, dim: int, index: int, copies: int) -> Tensor:
-    """Repeat one index of the image along `dim`."""
-    if copies == 1:
-        return image
-    before, one, rest = image.split([index, 1, image.shape[dim] - index - 1], dim)
-    sizes = [copies if axis == dim else -1 for axis in range(image.dim())]
-    return torch.cat([before, one.expand(sizes), rest], dim)
-
-
-def narrowed(x: SmallMap, plateaus: tuple[Plateau, Plateau]) -> SmallMap:
-    """Hold the same map with smaller plateaus, which lie inside its own."""
-    image = x.image
-    for dim, old, new in zip((2, 3), x.plateaus, plateaus, strict=True):
-        image = repeated(image, dim, old.start, old.length - new.length + 1)
-    return SmallMap(image, plateaus)
-
-
-def added(x: SmallMap, y: SmallMap) -> SmallMap:
-    """Return x + y."""
-    (rows, columns), (other_rows, other_columns) = x.plateaus, y.plateaus
-    plateaus = common(rows, other_rows), common(columns, other_columns)
-    return SmallMap(narrowed(x, plateaus).image + narrowed(y, plateaus).image, plateaus)
-
-
-def windowed(
-    x: SmallMap, func: Callable[[Tensor], Tensor], *window: int | tuple[int, ...]
-) -> SmallMap:
-    """Apply a convolution or pooling to x; `window` is kernel, stride, padding and dilation.
-
-    A plateau is repeated just so often that one pixel of the plateau of the output is computed.
-    """
-    windows = zip(*map(pair, window), strict=True)  # of rows, of columns
-    image, plateaus = x.image, []
-    for dim, old, (kernel, stride, *shift) in zip((2, 3), x.plateaus, windows, strict=True):
-        new = plateau_after_window(old, kernel, stride, *shift)
-        image = repeated(image, dim, old.start, old.length - stride * (new.length - 1))
-        plateaus.append(new)
-    rows, columns = plateaus
-    return SmallMap(func(image), (rows, columns))
-
+from prune.fast.maps import NONE, Plateau, SmallMap, added, narrowed, windowed
+from prune.fast.products import PerAxis
 
 # Rules for functions of one map. A rule returns None where it does not hold.
 
 
-def _pointwise(func, x: SmallMap, *args, **kwargs) -> SmallMap:
+def _pointwise(func: Callable[..., Tensor], x: SmallMap, *args: Any, **kwargs: Any) -> SmallMap:
     return SmallMap(func(x.image, *args, **kwargs), x.plateaus)
 
 
-def _conv(func, x: SmallMap, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def _conv(
+    func: Callable[..., Tensor],
+    x: SmallMap,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: PerAxis = 1,
+    padding: PerAxis | str = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+) -> SmallMap | None:
     if isinstance(padding, str):
         return None
     more = (weight, bias, stride, padding, dilation, groups)
@@ -115,8 +50,15 @@ def _conv(func, x: SmallMap, weight, bias=None, stride=1, padding=0, dilation=1,
 
 
 def _max_pool(
-    func, x: SmallMap, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, **_
-):  # with return_indices, F.max_pool2d calls another function
+    func: Callable[..., Tensor],
+    x: SmallMap,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    padding: PerAxis = 0,
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+    **_: Any,  # with return_indices, F.max_pool2d calls another function
+) -> SmallMap | None:
     if ceil_mode:
         return None
     window = (kernel_size, stride or kernel_size, padding, dilation)
@@ -124,27 +66,44 @@ def _max_pool(
 
 
 def _avg_pool(
-    func, x: SmallMap, kernel_size, stride=None, padding=0, ceil_mode=False, *more, **named
-):
+    func: Callable[..., Tensor],
+    x: SmallMap,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    padding: PerAxis = 0,
+    ceil_mode: bool = False,
+    *more: Any,
+    **named: Any,
+) -> SmallMap | None:
     if ceil_mode:
         return None
     window = (kernel_size, stride or kernel_size, padding)
     return windowed(x, lambda image: func(image, *window, False, *more, **named), *window, 1)
 
 
-ONE_MAP = {
-    **dict.fromkeys([F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_], _pointwise),
-    **dict.fromkeys([F.batch_norm, F.dropout, F.leaky_relu], _pointwise),
+ONE_MAP: dict[Callable[..., Any], Callable[..., SmallMap | None]] = {
+    F.relu: _pointwise,
+    torch.relu: _pointwise,
+    torch.relu_: _pointwise,
+    Tensor.relu: _pointwise,
+    Tensor.relu_: _pointwise,
+    F.leaky_relu: _pointwise,
+    F.batch_norm: _pointwise,
+    F.dropout: _pointwise,
     F.conv2d: _conv,
     F.max_pool2d: _max_pool,
     F.avg_pool2d: _avg_pool,
 }
 ADDS_IN_PLACE = {Tensor.add_, Tensor.__iadd__}
 ADDS = {torch.add, Tensor.add, Tensor.__add__, *ADDS_IN_PLACE}
-READS_SHAPE = {Tensor.dim, Tensor.size, Tensor.shape.__get__}
+READS_SHAPE = {
+    Tensor.dim,
+    Tensor.size,
+    Tensor.shape.__get__,  # type: ignore[attr-defined]  # a property; the stubs have its value
+}
 
 
-def ruled(func: Callable, values: list, kwargs: dict) -> SmallMap | None:
+def ruled(func: Callable[..., Any], values: list[Any], kwargs: dict[str, Any]) -> SmallMap | None:
     """Return func(*values, **kwargs) if there is a rule for the maps among `values`, else None."""
     maps = [isinstance(value, SmallMap) for value in values]
     if maps == [True, True] and func in ADDS and not kwargs:
@@ -164,10 +123,10 @@ class Plateaus(TorchFunctionMode):
     plateaus.
     """
 
-    def __init__(self, **options):
+    def __init__(self, dtype: torch.dtype, device: torch.device):
         """Take the dtype and the device of the maps."""
         super().__init__()
-        self.nothing = torch.full((), torch.nan, requires_grad=True, **options)
+        self.nothing = torch.full((), torch.nan, requires_grad=True, dtype=dtype, device=device)
         self.held: dict[int, tuple[Tensor, SmallMap | Tensor]] = {}  # by id of the stand-in
 
     def hold(self, x: Tensor) -> Tensor:
@@ -176,7 +135,7 @@ class Plateaus(TorchFunctionMode):
         return self.stand_in(SmallMap(x[..., :1, :1], (Plateau(0, height), Plateau(0, width))))
 
     def bypassed(self, R: Tensor) -> bool:
-        """Return True if R depends on a stand-in itself, so that a function used its NaN."""
+        """Return True if R depends on a stand-in itself: then a function used its NaN."""
         (found,) = torch.autograd.grad(R, self.nothing, retain_graph=True, allow_unused=True)
         return found is not None
 
@@ -190,11 +149,11 @@ class Plateaus(TorchFunctionMode):
         self.held[id(tensor)] = tensor, x
         return tensor
 
-    def content(self, value: object) -> object:
+    def content(self, value: Any) -> Any:
         """Return the map of a stand-in, or any other value unchanged."""
         return self.held[id(value)][1] if id(value) in self.held else value
 
-    def full(self, value: object) -> object:
+    def full(self, value: Any) -> Any:
         """Return the full map of a stand-in, and keep it; return any other value unchanged."""
         if type(value) in (list, tuple):
             return type(value)(map(self.full, value))
@@ -204,15 +163,16 @@ class Plateaus(TorchFunctionMode):
             self.held[id(value)] = value, x
         return x
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call `func` by its rule on small maps, or else on full maps."""
         kwargs = kwargs or {}
         if func in READS_SHAPE:
             return func(*args, **kwargs)
         values = [self.content(value) for value in args]
         result = ruled(func, values, kwargs)
         if result is None:
-            args, kwargs = map(self.full, args), {k: self.full(v) for k, v in kwargs.items()}
-            return func(*args, **kwargs)
+            kwargs = {key: self.full(value) for key, value in kwargs.items()}
+            return func(*map(self.full, args), **kwargs)
         if func in ADDS_IN_PLACE or result.image is values[0].image:
             self.held[id(args[0])] = args[0], result
             return args[0]

@@ -6,7 +6,7 @@ few rows or entries of theta at a time, so the backward pass does not write it.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from prune.fast.matrices import Matrix, spread
+
+PerAxis = int | tuple[int, ...]  # an option of a convolution: of both axes, or of rows and columns
 
 
 class Gradient(NamedTuple):
@@ -25,12 +27,12 @@ class Gradient(NamedTuple):
     rest: Tensor | None  # (m, n) from uses of the weight that are no product known here
 
     def rows(self, part: slice) -> Tensor:
-        """Return some of its rows, (k, n)."""
+        """Return the rows in `part`, (k, n)."""
         product = self.flow_out[:, part].T @ self.flow_in
         return product if self.rest is None else product.add_(self.rest[part])
 
     def at(self, row: Tensor, column: Tensor) -> Tensor:
-        """Return its entries (k,) at (row, column), both (k,)."""
+        """Return the entries (k,) at (row, column), both (k,)."""
         flow_out, flow_in = self.flow_out.index_select(1, row), self.flow_in.index_select(1, column)
         product = flow_out.mul_(flow_in).sum(0)
         return product if self.rest is None else product + self.rest[row, column]
@@ -50,7 +52,8 @@ class Products(TorchFunctionMode):
         self.names = {id(given[name]): name for name in matrices}
         self.uses: dict[str, list[tuple[Tensor, GradientEdge]]] = {name: [] for name in matrices}
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call `func`, or compute the product in its place."""
         kwargs = kwargs or {}
         layer = {F.linear: self.linear, F.conv2d: self.conv2d}.get(func)
         y = None if layer is None else layer(*args, **kwargs)
@@ -58,19 +61,34 @@ class Products(TorchFunctionMode):
 
     def whole(self, value: object) -> object:
         """Return all of theta for the stand-in of a weight that was cut down, else the value."""
-        matrix = self.matrices.get(self.names.get(id(value)))
-        if matrix is None or matrix.rows is None:
+        name = self.names.get(id(value))
+        if name is None or self.matrices[name].rows is None:
             return value
-        return spread(matrix, matrix.theta)
+        return spread(self.matrices[name], self.matrices[name].theta)
 
     def linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:
+        """Return F.linear of these arguments, (..., m); None if the weight is not among ours."""
         if id(weight) not in self.names:
             return None
         name = self.names[id(weight)]
         y = self.product(living(input, -1, self.matrices[name]), name)
         return y if bias is None else y + bias
 
-    def conv2d(self, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    def conv2d(
+        self,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: PerAxis = 1,
+        padding: PerAxis | str = 0,
+        dilation: PerAxis = 1,
+        groups: int = 1,
+    ) -> Tensor | None:
+        """Return F.conv2d of these arguments, (batch, m, height, width).
+
+        None if the weight is not among ours, or if this convolution is no product: with groups,
+        with padding given as a word, or of an image without a batch.
+        """
         if id(weight) not in self.names or isinstance(padding, str) or groups > 1:
             return None
         if input.dim() != 4:
@@ -100,31 +118,39 @@ class Products(TorchFunctionMode):
         return y.new_zeros(*y.shape[:-1], matrix.shape[0]).index_copy(-1, matrix.rows, y)
 
     def gradients(self, R: Tensor) -> dict[str, Gradient]:
-        """Return dR/dtheta of each matrix, after the network was run."""
+        """Return dR/dtheta of each matrix; R () is a result of the network run in this mode."""
         edges = [edge for uses in self.uses.values() for _, edge in uses]
         weights = [self.given[name] for name in self.matrices]
-        found = torch.autograd.grad(R, [*edges, *weights], allow_unused=True)
+        wanted: list[Any] = [*edges, *weights]  # the stubs allow edges or tensors, not both
+        found = torch.autograd.grad(R, wanted, allow_unused=True)
         flow_out, rest = iter(found), dict(zip(self.matrices, found[len(edges) :], strict=True))
         return {
             name: self.gradient(name, [(next(flow_out), x) for x, _ in uses], rest[name])
             for name, uses in self.uses.items()
         }
 
-    def gradient(self, name: str, ends: list, rest: Tensor | None) -> Gradient:
-        """Join the positions of all uses of the weight; skip uses that R does not depend on."""
+    def gradient(
+        self, name: str, ends: list[tuple[Tensor | None, Tensor]], rest: Tensor | None
+    ) -> Gradient:
+        """Concatenate the positions of all uses of a weight; skip uses that R does not depend on.
+
+        Args:
+            name: Of the weight.
+            ends: (dR/dy, x) of each use; dR/dy is None where R does not depend on it.
+            rest: The gradient that autograd found for uses that are no product.
+        """
         theta = self.matrices[name].theta
-        ends = [(out.flatten(0, -2), x.flatten(0, -2)) for out, x in ends if out is not None]
-        flow_out, flow_in = zip(*ends, strict=True) if ends else ([theta[:, :0].T], [theta[:0]])
+        used = [(out.flatten(0, -2), x.flatten(0, -2)) for out, x in ends if out is not None]
+        flow_out, flow_in = zip(*used, strict=True) if used else ([theta[:, :0].T], [theta[:0]])
         rest = None if rest is None else rest.reshape(theta.shape)
         return Gradient(torch.cat(flow_out), torch.cat(flow_in), rest)
 
 
 def living(x: Tensor, dim: int, matrix: Matrix) -> Tensor:
-    """Return the part of x, along `dim`, whose columns of the matrix were not cut."""
+    """Return the entries of x along `dim` that belong to remaining columns of the matrix."""
     return x if matrix.columns is None else x.index_select(dim, matrix.columns)
 
 
-def pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    """Return an option of a convolution for both axes; one number stands for both."""
-    values = (value,) if isinstance(value, int) else tuple(value)
-    return values * (2 // len(values))
+def pair(value: PerAxis) -> tuple[int, int]:
+    """Return an option of a convolution for rows and columns; one number stands for both."""
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])

@@ -29,7 +29,7 @@ class Scored(NamedTuple):
     at: Callable[[Tensor, Tensor], Tensor]  # scores at (row, column), both (k,)
 
 
-class Found(NamedTuple):
+class Selection(NamedTuple):
     """Survivors to prune: their total score, and their entries in each weight."""
 
     total: float
@@ -44,23 +44,14 @@ class Sweep(NamedTuple):
 
     total: float  # total score of those below
     below: Tensor  # places of those below
-    ranked: Tensor  # (k,) scores of those between
+    values: Tensor  # (k,) scores of those between
     between: Tensor  # (k,) places of those between
 
 
 def keep_top(scores: Scores, masks: Masks, keep: int) -> dict[str, Tensor]:
     """Return the masks of `prune.masks.keep_top`; all arguments and errors are the same."""
     check_scores(scores, masks)
-    flat = {name: scores[name].flatten(1) for name, mask in masks.items()}
-    scored = {
-        name: Scored(
-            mask.flatten(1),
-            int(mask.count_nonzero()),
-            rows=flat[name].__getitem__,
-            at=lambda row, column, S=flat[name]: S[row, column],
-        )
-        for name, mask in masks.items()
-    }
+    scored = {name: _whole(scores[name], mask) for name, mask in masks.items()}
     alive = sum(s.kept for s in scored.values())
     if not 0 <= keep <= alive:
         raise ValueError(f"cannot keep {keep:,} weights: {alive:,} survive")
@@ -68,42 +59,67 @@ def keep_top(scores: Scores, masks: Masks, keep: int) -> dict[str, Tensor]:
     return {name: without(mask, found.entries[name]) for name, mask in masks.items()}
 
 
-def lowest(scored: Mapping[str, Scored], count: int) -> Found:
-    """Return the `count` lowest-scored survivors; of equal scores, the later entry comes first.
+def _whole(scores: Tensor, mask: Tensor) -> Scored:
+    """Return scores that exist as a tensor, as `lowest` reads them."""
+    S = scores.flatten(1)
+
+    def rows(part: slice) -> Tensor:
+        return S[part]
+
+    def at(row: Tensor, column: Tensor) -> Tensor:
+        return S[row, column]
+
+    return Scored(mask.flatten(1), int(mask.count_nonzero()), rows, at)
+
+
+def lowest(scored: Mapping[str, Scored], count: int) -> Selection:
+    """Return the `count` survivors with the lowest scores; of equal scores, the later is pruned.
 
     Entries are ordered as in `scored`, then row by row.
+
+    Args:
+        scored: name -> the scores of one weight.
+        count: At most the number of survivors.
 
     Raises:
         FloatingPointError: If a survivor's score is not finite; names the weights.
     """
     sample, share = _sample(scored)
     sweep = _sweep(scored, *_bracket(sample, round(count / share)))
-    if not 0 <= count - len(sweep.below) <= len(sweep.ranked):
+    if not 0 <= count - len(sweep.below) <= len(sweep.values):
         sweep = _sweep(scored, -torch.inf, torch.inf)
-    return _found(scored, sweep, count - len(sweep.below))
+    return _selection(scored, sweep, count - len(sweep.below))
 
 
-def lowest_within(scored: Mapping[str, Scored], budget: float, most: int) -> Found:
-    """Return the most lowest-scored survivors, up to `most`, that score at most `budget` together.
+def lowest_within(scored: Mapping[str, Scored], budget: float, most: int) -> Selection:
+    """Return as many lowest-scored survivors as score at most `budget` together.
 
     Ties are broken as in `lowest`. Scores must not be negative, and are summed in float64.
+
+    Args:
+        scored: name -> the scores of one weight.
+        budget: The largest total score.
+        most: The largest number of survivors to return.
+
+    Raises:
+        FloatingPointError: If a survivor's score is not finite; names the weights.
     """
     sample, share = _sample(scored)
     sums = sample.double().cumsum(0) * share
     sweep = _sweep(scored, *_bracket(sample, int((sums <= budget).sum())))
-    if not sweep.total <= budget < sweep.total + _sum(sweep.ranked):
+    if not sweep.total <= budget < sweep.total + _sum(sweep.values):
         sweep = _sweep(scored, -torch.inf, torch.inf)
-    sums = sweep.total + sweep.ranked.double().sort().values.cumsum(0)
+    sums = sweep.total + sweep.values.double().sort().values.cumsum(0)
     count = min(int((sums <= budget).sum()), most - len(sweep.below))
-    return _found(scored, sweep, count) if count >= 0 else lowest(scored, most)
+    return _selection(scored, sweep, count) if count >= 0 else lowest(scored, most)
 
 
-def _found(scored: Mapping[str, Scored], sweep: Sweep, count: int) -> Found:
+def _selection(scored: Mapping[str, Scored], sweep: Sweep, count: int) -> Selection:
     """Return all survivors below, and the `count` lowest of those between."""
-    chosen = ~top(sweep.ranked, len(sweep.ranked) - count)
+    chosen = ~top(sweep.values, len(sweep.values) - count)
     first, then = (_by_weight(places, scored) for places in (sweep.below, sweep.between[chosen]))
     entries = {name: torch.cat([first[name], then[name]]) for name in scored}
-    return Found(sweep.total + _sum(sweep.ranked[chosen]), entries)
+    return Selection(sweep.total + _sum(sweep.values[chosen]), entries)
 
 
 def _sum(scores: Tensor) -> float:
@@ -126,18 +142,21 @@ def _sample(scored: Mapping[str, Scored]) -> tuple[Tensor, float]:
     return sample, max(1, alive) / max(1, len(sample))
 
 
-def _bracket(sample: Tensor, rank: int) -> tuple[float | Tensor, float | Tensor]:
-    """Return two scores; the score of this rank lies between them almost surely (5 sigma)."""
+def _bracket(sample: Tensor, index: int) -> tuple[float | Tensor, float | Tensor]:
+    """Return two scores that enclose the threshold, which the sample has at `index`.
+
+    They are 5 standard errors apart from it, so it lies between them almost surely.
+    """
     n = len(sample)
-    slack = int(5 * max(0, rank * (n - rank) / max(1, n)) ** 0.5) + 2
-    low, high = rank - slack, rank + slack
+    slack = int(5 * max(0, index * (n - index) / max(1, n)) ** 0.5) + 2
+    low, high = index - slack, index + slack
     return sample[low] if 0 <= low < n else -torch.inf, sample[high] if high < n else torch.inf
 
 
 def _sweep(scored: Mapping[str, Scored], low: float | Tensor, high: float | Tensor) -> Sweep:
     """Form all scores in blocks, and keep those up to `high`."""
     narrow = _narrow(scored)
-    start, total, below, ranked, between = 0, 0.0, [], [], []
+    start, total, below, values, between = 0, 0.0, [], [], []
     for scores, mask in _portions(scored):
         if not isfinite(scores.sum().item()):
             _refuse_infinite(scored)
@@ -148,9 +167,9 @@ def _sweep(scored: Mapping[str, Scored], low: float | Tensor, high: float | Tens
         below.append(place.index_select(0, first))
         total += _sum(found.index_select(0, first))
         between.append(place.index_select(0, then))
-        ranked.append(found.index_select(0, then))
+        values.append(found.index_select(0, then))
         start += len(scores)
-    return Sweep(total, *map(torch.cat, (below, ranked, between)))
+    return Sweep(total, *map(torch.cat, (below, values, between)))
 
 
 def positions(chosen: Tensor) -> Tensor:
