@@ -21,8 +21,7 @@ from experiments.resolve import device_named, resolve
 from experiments.runs.files import owned
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.runs import ONE_THREAD, configured, raw
-from prune.pruning import SCOPES
-from prune.schedules import SCHEDULES
+from prune.schedules import SCHEDULES, SCOPES
 from prune.scores import SCORES
 from train import fetch
 from train.data import DATASETS
