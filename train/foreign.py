@@ -29,8 +29,8 @@ def factory(name: str) -> Callable[..., nn.Module]:
         ValueError: If it cannot be imported, or is no function.
     """
     module, _, attribute = name.partition(":")
-    _search_current_folder()
     try:
+        _search_current_folder()
         make = getattr(importlib.import_module(module), attribute)
         inspect.signature(make)
     except Exception as error:  # the user's module may fail in any way

@@ -92,7 +92,7 @@ def export(made: "Export") -> str:
     for name, (before, after) in counts.items():
         lines.append(f"{name:28}{before:14,}{after:14,}{after / before:8.2f}")
     for batch, rounds in made.seconds.items():
-        before, after = (1e3 * median(column) for column in zip(*rounds))
+        before, after = (1e3 * median(column) for column in zip(*rounds, strict=True))
         ratios = sorted(b / a for a, b in rounds)
         line = f"{f'ms for a batch of {batch}':28}{before:14.3g}{after:14.3g}{median(ratios):8.2f}"
         lines.append(f"{line}  ({ratios[0]:.2f} - {ratios[-1]:.2f} in {len(ratios)} rounds)")

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from proofs_tests.tools import ROOT
 from prune import prunable
 from train.data import DATASETS
 from train.foreign import check_output
@@ -337,6 +338,18 @@ def test_factories_that_fail(factories, name, message):
     with pytest.raises(ValueError, match=message) as error:
         build(name, (3, 8, 8), 10)
     assert name in str(error.value)
+
+
+def test_a_module_that_another_one_hides_is_refused_with_the_file_that_python_finds(
+    tmp_path, monkeypatch
+):
+    """The current folder comes last: a user's package may not be called `train`."""
+    (tmp_path / "train.py").write_text("def net(): ...")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(ValueError, match="has no attribute 'net'") as error:
+        build("train:net", (3, 8, 8), 10)
+    assert f"(train is {ROOT / 'train' / '__init__.py'})" in str(error.value)
 
 
 def test_width_is_for_our_own_models(factories):
