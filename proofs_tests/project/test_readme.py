@@ -68,7 +68,7 @@ def test_the_readme_is_short_and_names_every_page():
     text = (ROOT / "README.md").read_bytes()
     assert len(text) <= 8192
     linked = set(re.findall(r"\]\(([\w/]+\.md)\)", text.decode()))
-    readmes = {p for p in PAGES if p.endswith("/README.md") and p.count("/") == 1}
+    readmes = {p for p in PAGES if p.endswith("README.md") and p.count("/") == 1}
     assert readmes | {"CONTRIBUTING.md"} <= linked
 
 

@@ -706,7 +706,7 @@ GOOD_ZIP = [("box/a", b"a" * 100, FILE), ("box/b/c", b"c", FILE)]
 
 @pytest.fixture
 def box(tmp_path) -> Path:
-    """Where `box` is to be unpacked; the folders around it must stay as they are."""
+    """A folder to unpack `box` in; the folders around it must stay as they are."""
     (tmp_path / "data").mkdir()
     (tmp_path / "precious").write_bytes(b"precious")
     return tmp_path / "data" / "box"

@@ -177,7 +177,7 @@ def layers(network: nn.Module, kind: type) -> list[nn.Module]:
 
 
 def deviation(weight: torch.Tensor, std: float) -> float:
-    """How far a normal sample's mean square is from std^2, in standard errors of such samples."""
+    """The distance of a normal sample's mean square from std^2, in standard errors."""
     return abs((weight / std).square().mean().item() - 1) * sqrt(weight.numel() / 2)
 
 
