@@ -15,9 +15,12 @@ from prune.scoring import Probe
 from prune.steps import Step
 
 try:  # the same masks, sooner
-    from prune import fast
+    import prune.fast as fast
     from prune.fast import keep_top
-except ImportError:  # the folder prune/fast was deleted; this file and prune/masks.py suffice
+except ModuleNotFoundError as error:
+    if error.name != "prune.fast":
+        raise
+    # The folder prune/fast was deleted. This file and prune/masks.py suffice.
     from prune.masks import keep_top
 
     fast = None  # type: ignore[assignment]
