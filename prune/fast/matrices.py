@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-RECHECK = 0.9  # search empty rows and columns when this part of the weights is left since the last
+RECHECK = 0.9  # search empty rows again once this part of the weights at the last search is left
 
 
 @dataclass(frozen=True)
