@@ -399,12 +399,21 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_a_saved_file_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
     """Else a power cut could leave an empty file under the final name."""
-    done = []
-    for name in ("fsync", "replace"):
-        real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, n=name, f=real: (done.append(n), f(*a))[1])
-    save_masks(dense_masks(MODELS[0]), tmp_path / "masks.npz")
-    assert done == ["fsync", "replace"]
+    done, path = [], tmp_path / "masks.npz"
+    fsync, replace = os.fsync, os.replace
+
+    def synced(file):
+        done.append(("fsync", os.fstat(file).st_size))
+        fsync(file)
+
+    def replaced(source, target):
+        done.append(("replace", os.stat(source).st_size))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    save_masks(dense_masks(MODELS[0]), path)
+    assert done == [("fsync", path.stat().st_size), ("replace", path.stat().st_size)]
 
 
 # Masks and a model

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from prune.masks import without
 
-RECHECK = 0.9  # search empty rows and columns when this part of the weights is left since the last
+RECHECK = 0.9  # search empty rows again once this part of the weights at the last search is left
 
 
 @dataclass(frozen=True)
