@@ -95,6 +95,7 @@ def checked(job: dict) -> list[str]:
         literal, ours = (load_masks(path) for path in paths.values())
     differ = sum(int((literal[name] != ours[name]).sum()) for name in ours)
     kept = sum(int(mask.sum()) for mask in ours.values())
+    click.echo(f"  {differ} of {kept} weights differ", err=True)
     return [f"{runs['literal']['peak_mib']:.0f}", f"{differ} of {kept}"]
 
 
