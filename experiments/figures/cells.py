@@ -43,10 +43,9 @@ def load(path: Path) -> dict | None:
 
 def nothing(config: RunConfig, number: int | str) -> FileNotFoundError:
     """Make the error for a figure without saved cells."""
-    return FileNotFoundError(
-        f"nothing is computed for figure {number} in {folder(config)}; "
-        f"`python cli.py figure {number} --compute` does it, and goes on where it was interrupted"
-    )
+    error = FileNotFoundError(f"nothing is computed for figure {number} in {folder(config)}")
+    error.remedy = f"figure {number} --compute"
+    return error
 
 
 def comparable(config: RunConfig) -> bool:

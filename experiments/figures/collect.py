@@ -64,9 +64,9 @@ def runs(results: Path) -> list[dict]:
     """
     found = [_restored(read_result(path), path.parent) for path in finished(results)]
     if not found:
-        raise FileNotFoundError(
-            f"no finished run is in {results}; `python cli.py sweep` makes some"
-        )
+        error = FileNotFoundError(f"no finished run is in {results}")
+        error.remedy = "sweep"
+        raise error
     return found
 
 
