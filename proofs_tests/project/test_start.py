@@ -99,7 +99,15 @@ WAYS = {  # -> the folders of PYTHONPATH; ours stands for site-packages
 }
 
 
-@pytest.mark.parametrize("name", ["python cli.py", "python -m synflow", "synflow", "torchrun"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "python cli.py",
+        "python -m synflow",
+        pytest.param("synflow", marks=pytest.mark.slow),
+        pytest.param("torchrun", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_executes_no_module_of_the_current_folder_but_the_factory(folder, scripts, name):
     extra = ("run", "--model", "my_net:net", "--device", "cpu", "--epochs", "0")
     ended = start([*way(name, scripts), *extra], *WAYS[name])
@@ -107,6 +115,7 @@ def test_a_run_executes_no_module_of_the_current_folder_but_the_factory(folder, 
     assert "kept 64 of 640 weights" in ended.stdout and executed(folder) == []
 
 
+@pytest.mark.slow
 def test_nor_do_the_workers_of_a_sweep(folder, scripts):
     """They get a copy of sys.path, to which the parent has added the current folder."""
     extra = "--models my_net:net --compressions 2,4 --seeds 0 --pruners random --epochs 0 --jobs 2"
@@ -115,6 +124,7 @@ def test_nor_do_the_workers_of_a_sweep(folder, scripts):
     assert ended.stdout.count("1/1") == 2 and executed(folder) == []
 
 
+@pytest.mark.slow
 def test_nor_does_a_figure(folder):
     """Matplotlib and the NumPy side are imported."""
     ended = start([sys.executable, "-m", "synflow", "figure", "0"], ROOT)
