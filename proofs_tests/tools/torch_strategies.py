@@ -130,9 +130,6 @@ def kinds(shape, exact, residual):
     return st.one_of(chain + [residuals(shape), dense] * residual)
 
 
-POOLS = nn.MaxPool2d, nn.AvgPool2d
-
-
 def pools(exact):
     """Pooling; averages of 4 are exact, those of 9 and of uneven windows are not."""
     always = [nn.MaxPool2d(2), nn.AvgPool2d(2), nn.MaxPool2d(3, 2, 1), nn.AdaptiveMaxPool2d(2)]
