@@ -1,138 +1,135 @@
-"""The network that SynFlow scores: |theta| for theta, no shifts, normalisations as their scale.
+"""The network that SynFlow scores: |theta| for theta, no shifts, a positive linear skeleton.
 
 With weights that are not negative and an input of ones, its output is the sum over all paths of
-the product of |theta| along the path (Eq. 5).
+the product of |theta| along the path (Eq. 5). `skeleton` states how each operation is read.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
-from prune.masks import Masks
-from prune.scoring import Probe, Tensors, device_of, output, undisturbed, values
-
-
-def magnitudes(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Return |theta| by name, with 0 for biases and running means."""
-    return {n: torch.zeros_like(t) if is_shift(n) else t.abs() for n, t in tensors.items()}
+from prune.enforce import emptied
+from prune.losses import outputs_of
+from prune.masks import Masks, masked
+from prune.probe import Call, Probe, ones
+from prune.scoring import Tensors, differentiated, output, undisturbed
+from prune.skeleton import Positive, Readings
+from prune.weights import Place, places
 
 
 def is_shift(name: str) -> bool:
     """Return True for the names of biases and running means, which add to a stream."""
     leaf = name.rpartition(".")[2]
-    return leaf.endswith("bias") or leaf == "running_mean"
+    return leaf.endswith("bias") or leaf == "running_mean" or leaf.startswith("bias_")
 
 
-def ones(model: nn.Module, probe: Probe) -> Tensor:
-    """Return the input of Eq. 5: one example of ones, (1, *input_shape), in `probe.dtype`."""
-    return torch.ones(1, *probe.input_shape, dtype=probe.dtype, device=device_of(model))
+def reading(model: nn.Module, dtype: torch.dtype) -> Tensors:
+    """Return all floating tensors of a model by name, as SynFlow reads them.
+
+    They are |theta|, and 0 for biases and running means. A parameter that is 0 throughout, such as
+    a zero-initialised last layer, is read as 1. A weight that is computed from a trained parameter
+    (weight_norm, spectral_norm) is read as it is computed now, under the name of that parameter.
+    """
+    named = dict(model.named_parameters()) | dict(model.named_buffers())
+    matrices = {n: t.detach() for n, t in named.items() if t.is_floating_point()} | computed(model)
+    read = {name: t.to(dtype, copy=True).abs_() for name, t in matrices.items()}
+    for name, t in read.items():
+        if is_shift(name):
+            t.zero_()
+    for name in zeros(model):
+        read[name].fill_(1)
+    return read
 
 
-def positive_outputs(
+@torch.no_grad()
+def computed(model: nn.Module) -> Tensors:
+    """Return the matrices that are computed from a trained parameter, by its name."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return {names[id(p.trained)]: _matrix(p).detach() for p in places(model) if p.computed}
+
+
+def _matrix(place: Place) -> Tensor:
+    """Return the matrix of a layer as it is computed now."""
+    for hook in place.layer._forward_pre_hooks.values():
+        if isinstance(hook, SpectralNorm):
+            return hook.compute_weight(place.layer, do_power_iteration=False)
+        if isinstance(hook, WeightNorm):
+            return hook.compute_weight(place.layer)
+        if isinstance(hook, BasePruningMethod):
+            return hook.apply_mask(place.layer)
+    return getattr(place.layer, place.attribute)
+
+
+def zeros(model: nn.Module) -> list[str]:
+    """Return the names of parameters that are 0 throughout and are no biases.
+
+    Weights that the masks of `apply` empty are not among them.
+    """
+    return [
+        name
+        for name, p in model.named_parameters()
+        if p.is_floating_point() and not is_shift(name) and not p.any() and not emptied(model, name)
+    ]
+
+
+class Pass(NamedTuple):
+    """The result of one pass of the positive linear skeleton."""
+
+    outputs: list[Tensor]  # the floating outputs that depend on the input, each (batch, ...)
+    entries: list[Tensor]  # where the input enters: floating inputs, embeddings of ids
+    read: Readings  # how operations were read
+
+    @property
+    def R(self) -> Tensor:
+        """R = 1^T y (Eq. 5), the sum of all outputs, as a tensor ()."""
+        return torch.stack([y.sum() for y in self.outputs]).sum()
+
+
+def positive_pass(
     model: nn.Module,
     theta: Tensors,
-    x: Tensor,
+    call: Call,
+    outside: AbstractContextManager[object] | None = None,
     inside: AbstractContextManager[object] | None = None,
-) -> list[Tensor]:
-    """Run the network with `theta`, its normalisations read as their scale.
+    hold: Callable[[Tensor], Tensor] = torch.clone,
+) -> Pass:
+    """Run the positive linear skeleton of the network.
 
     Args:
         model: In eval mode, as `undisturbed` sets it.
-        theta: All of its floating tensors by name, as `magnitudes` returns them.
-        x: The input, for example `ones`.
-        inside: A mode that gets each function before normalisations are replaced.
+        theta: All of its floating tensors by name, as `reading` returns them, masked.
+        call: The input, for example `ones`.
+        outside: A mode that gets each function after `Positive`, as it is read.
+        inside: A mode that gets each function before `Positive`.
+        hold: Makes what the network gets of each floating input, which it may change in place.
 
-    Returns:
-        All floating-point outputs, each (1, ...).
+    Raises:
+        ValueError: If the model itself raises an error, or no output depends on the input.
     """
-    with Positive(), inside or nullcontext():
-        return output(model, theta, x)
-
-
-def total(outputs: list[Tensor]) -> Tensor:
-    """Return R = 1^T y (Eq. 5), the sum of all outputs, as a tensor ()."""
-    return torch.stack([y.sum() for y in outputs]).sum()
+    mode = Positive(theta.values())
+    dtype = next(iter(theta.values())).dtype
+    modes = [one for one in (outside, mode, inside) if one is not None]
+    result = output(model, theta, mode.entered(call, hold), dtype, direct=True, modes=modes)
+    found = [y for y in outputs_of(result) if mode.is_stream(y)]
+    if not found:
+        raise ValueError("the model cannot be scored: no output depends on the input by a gradient")
+    return Pass(found, mode.entries, mode.read)
 
 
 def flow_at_ends(model: nn.Module, masks: Masks, probe: Probe) -> tuple[float, float]:
-    """Return <dR/dx, x> and <dR/dy, y> = R, which are equal in homogeneous networks (Theorem 2)."""
-    with undisturbed(model):
-        x = ones(model, probe).requires_grad_()
-        theta = magnitudes(values(model, masks, probe.dtype))
-        R = total(positive_outputs(model, theta, x))
-        (dR_dx,) = torch.autograd.grad(R, x)
-        return (dR_dx * x).sum().item(), R.item()
+    """Return <dR/dx, x> and <dR/dy, y> = R, which are equal in homogeneous networks (Theorem 2).
 
-
-class Positive(TorchFunctionMode):
-    """Replace each normalisation by its positive per-channel scale: no mean, no shift.
-
-    Batch norm keeps |gamma| / sqrt(var + eps), and |gamma| where it stores no variance. Layer norm
-    and group norm store none and keep |gamma|.
+    For ids of tokens, x is what their embedding returns.
     """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call the replacement of `func`, or `func`."""
-        return NORMALISATIONS.get(func, func)(*args, **(kwargs or {}))
-
-
-def _by_channel(x: Tensor, scale: Tensor | None) -> Tensor:
-    """Multiply x (batch, C, ...) by scale (C,)."""
-    return x if scale is None else x * scale.view(-1, *[1] * (x.dim() - 2))
-
-
-# Replacements take the arguments of the function that they replace, and use some.
-
-
-def _batch_norm(
-    x: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Tensor | None = None,
-    *_: object,
-    eps: float = 1e-5,
-    **__: object,
-) -> Tensor:
-    scaled = _by_channel(x, weight)
-    return scaled if running_var is None else _by_channel(scaled, (running_var + eps).rsqrt())
-
-
-def _group_norm(
-    x: Tensor, num_groups: int, weight: Tensor | None = None, *_: object, **__: object
-) -> Tensor:
-    return _by_channel(x, weight)
-
-
-def _layer_norm(
-    x: Tensor, shape: list[int], weight: Tensor | None = None, *_: object, **__: object
-) -> Tensor:
-    return x if weight is None else x * weight
-
-
-def _local_response_norm(x: Tensor, *_: object, **__: object) -> Tensor:
-    return x
-
-
-NORMALISATIONS: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
-    F.batch_norm: _batch_norm,
-    F.group_norm: _group_norm,
-    F.instance_norm: _batch_norm,
-    F.layer_norm: _layer_norm,
-    F.rms_norm: _layer_norm,
-    F.local_response_norm: _local_response_norm,
-}
-# Functions that multiply by a weight.
-WEIGHTED: set[Callable[..., Tensor]] = {
-    F.linear,
-    F.conv1d,
-    F.conv2d,
-    F.conv3d,
-    F.conv_transpose1d,
-    F.conv_transpose2d,
-    F.conv_transpose3d,
-}
+    with undisturbed(model):
+        theta = masked(reading(model, probe.dtype), masks)
+        run = positive_pass(model, theta, ones(model, probe))
+        R = run.R
+        flows = zip(differentiated(R, run.entries), run.entries, strict=True)
+        return sum((dR_dx * x).sum().item() for dR_dx, x in flows), R.item()

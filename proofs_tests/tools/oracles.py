@@ -30,12 +30,14 @@ def positive(model):
     for module in twin.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
+        if hasattr(module, "read"):  # torch_strategies.Apply
+            module.function = module.read
     for parent in list(twin.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d):
                 setattr(parent, name, Scale(child))
     for name, p in twin.named_parameters():
-        p.data = torch.zeros_like(p) if name.endswith("bias") else p.detach().abs()
+        p.data = torch.zeros_like(p) if name.endswith(("bias", "shift")) else p.detach().abs()
     return twin
 
 

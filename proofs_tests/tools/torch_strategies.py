@@ -17,11 +17,11 @@ EPS = 2.0**-10  # of batch norm: var + EPS is a power of 4, whose root and inver
 
 
 class Apply(nn.Module):
-    """A function as a layer."""
+    """A function as a layer; `read` is what synaptic flow has in its place, if that differs."""
 
-    def __init__(self, function):
+    def __init__(self, function, read=None):
         super().__init__()
-        self.function = function
+        self.function, self.read = function, read or function
 
     def forward(self, x):
         return self.function(x)
