@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from prune.masks import Masks
+from prune.probe import Probe
 from prune.scores import Score
-from prune.scoring import Probe, Tensors
+from prune.scoring import Tensors
 
 
 def shuffled(masks: Masks, generator: torch.Generator | None = None) -> dict[str, Tensor]:

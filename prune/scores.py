@@ -5,26 +5,20 @@ the masks, in `probe.dtype`, with 0 where a weight is pruned already. It does no
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from prune.masks import Masks, masked, prunable
+from prune.composed import Composed
+from prune.losses import loss_of
+from prune.masks import Masks, masked
 from prune.overflow import in_range, refuse_range
-from prune.positive import magnitudes, ones, positive_outputs, total
-from prune.scoring import (
-    Probe,
-    Tensors,
-    device_of,
-    gradients,
-    leaves,
-    output,
-    undisturbed,
-    values,
-)
+from prune.positive import positive_pass, reading
+from prune.probe import Probe, batch_of, device_of, ones
+from prune.scoring import Tensors, gradients, leaves, output, undisturbed, values
 
+NOISE = 1e-12  # the part of the loss below which a sum of scores is rounding noise
 Score = Callable[[nn.Module, Masks, Probe], Tensors]
 
 
@@ -87,7 +81,7 @@ def grasp(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
     data kept the other end of this order.
 
     Raises:
-        ValueError: If `probe.batches` is empty.
+        ValueError: If `probe.batches` is empty, or an operation has no second derivative.
     """
 
     def hessian_gradient(L: Tensor, theta: Tensors) -> Tensors:
@@ -121,13 +115,13 @@ def synaptic_flow(model: nn.Module, masks: Masks, probe: Probe) -> Flow:
 
     R = 1^T |theta[L]| ... |theta[1]| 1 (Eq. 5) and S = dR/dtheta * theta (Eq. 1, Eq. 6): the
     network is run on ones with |theta| for theta, 0 for biases, and normalisations as their
-    positive scale. No data is read. This is the definition; `prune` computes the same numbers
-    faster (prune/fast).
+    positive scale. Other operations are read as `skeleton` states. No data is read. This is the
+    definition; `prune` computes the same numbers faster (prune/fast).
 
     Args:
-        model: A feed-forward network; homogeneous layers, for the theorems to hold. Not changed.
+        model: A feed-forward network. Not changed.
         masks: The weights pruned so far are the False entries; they score 0.
-        probe: `input_shape` and `dtype` are read.
+        probe: `input_shape` or `example`, and `dtype` are read.
 
     Returns:
         R and non-negative scores, keyed and shaped like `masks`. Over any set of weights that
@@ -137,8 +131,8 @@ def synaptic_flow(model: nn.Module, masks: Masks, probe: Probe) -> Flow:
         FloatingPointError: If R leaves the range of `probe.dtype` (App. 11); names a layer.
     """
     with undisturbed(model):
-        theta = leaves(magnitudes(values(model, masks, probe.dtype)), masks)
-        R = total(positive_outputs(model, theta, ones(model, probe)))
+        theta = leaves(masked(reading(model, probe.dtype), masks), masks)
+        R = positive_pass(model, theta, ones(model, probe)).R
         dR_dtheta = gradients(R, theta, masks)
         if not in_range(R.item(), probe):
             refuse_range(R.item(), model, masks, probe)
@@ -159,25 +153,34 @@ def _sum_over_batches(
     model: nn.Module, masks: Masks, probe: Probe, direction: Callable[[Tensor, Tensors], Tensors]
 ) -> Tensors:
     """Return theta * sum over batches of direction(L_b, theta), one graph at a time."""
-    seen = False
+    seen, size, losses = False, 0.0, 0.0
     with undisturbed(model):
         theta = leaves(values(model, masks, probe.dtype), masks)
         total = {name: torch.zeros_like(theta[name]) for name in masks}
-        for inputs, labels in probe.batches:
+        for inputs, targets in probe.batches:
             seen = True
-            for name, part in direction(_loss(model, theta, inputs, labels), theta).items():
+            L = _loss(model, theta, inputs, targets, probe)
+            losses += abs(L.item())
+            for name, part in direction(L, theta).items():
                 total[name] += part
+                size += (part * theta[name].detach()).abs().sum().item()
     if not seen:  # also if the step before has used up an iterator
         raise ValueError("this score reads data, and probe.batches is empty")
+    if 0 < size < NOISE * losses:
+        raise ValueError(
+            "the scores are rounding noise: the loss hardly depends on the weights; does the model "
+            "end in a softmax? score the logits, or give Probe(loss=...)"
+        )
     return {name: total[name] * theta[name].detach() for name in masks}
 
 
-def _loss(model: nn.Module, theta: Tensors, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy of one batch, a tensor ()."""
-    like = theta[next(iter(prunable(model)))]
+def _loss(model: nn.Module, theta: Tensors, inputs: Any, targets: Any, probe: Probe) -> Tensor:
+    """Return the loss of one batch, a tensor ()."""
     # Copies, because tensors made in inference mode cannot be differentiated.
-    logits, *_ = output(model, theta, inputs.to(like, copy=True))
-    return F.cross_entropy(logits, labels.to(like.device, copy=True))
+    call = batch_of(model, inputs, probe.dtype)
+    result = output(model, theta, call, probe.dtype, modes=[Composed()])
+    (moved,), _ = batch_of(model, (targets,), probe.dtype)
+    return loss_of(result, moved, probe)
 
 
 SCORES: dict[str, Score] = {

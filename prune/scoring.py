@@ -1,47 +1,42 @@
 """Run a model for scoring, in eval mode and in the dtype of the scores, without changing it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
-from prune.masks import Masks, masked, prunable
+from prune.borrowing import (
+    given,
+    inner,
+    restored,
+    swapped,
+    without_detours,
+    without_guards,
+)
+from prune.in_dtype import InDtype, default_dtype
+from prune.masks import Masks, masked
+from prune.probe import Call, device_of
+from prune.weights import places
 
 Tensors = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Probe:
-    """The data that a score may read besides the network itself."""
-
-    input_shape: tuple[int, ...]  # one example without the batch, e.g. (3, 32, 32)
-    batches: Sequence[tuple[Tensor, Tensor]] = ()  # (inputs, labels), for scores that read data
-    generator: torch.Generator | None = None  # for random scores; None: torch's own
-    dtype: torch.dtype = torch.float64  # of the scores; `prune` sets it from `score_dtype`
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Return the device of the first parameter, where the input belongs."""
-    return next(model.parameters()).device
+Modes = Sequence[AbstractContextManager[object]]
 
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Set eval mode, gradients on, no autocast, no TF32; restore every setting, also on errors."""
-    modes = {module: module.training for module in model.modules()}
+    """Set eval mode, gradients on, no autocast, no TF32; restore every setting, also on errors.
+
+    All attributes of all modules are restored, too.
+    """
     quiet = torch.autocast(device_of(model).type, enabled=False)
-    try:
-        model.eval()
-        with torch.inference_mode(False), torch.enable_grad(), quiet, _full_precision():
+    with restored(model), torch.inference_mode(False), torch.enable_grad(), quiet:
+        with _full_precision(), without_detours():
+            model.eval()
+            without_guards(model)
             yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 @contextmanager
@@ -95,36 +90,102 @@ def gradients(
     """
     names = list(names)
     theta = [tensors[name] for name in names]
-    found = torch.autograd.grad(
-        R, theta, allow_unused=True, materialize_grads=True, create_graph=create_graph
-    )
+    found = differentiated(R, theta, create_graph)
     return dict(zip(names, found, strict=True))
 
 
-def output(model: nn.Module, tensors: Tensors, x: Tensor) -> list[Tensor]:
-    """Run the model on x (batch, ...) with `tensors` in place of its own.
+def differentiated(R: Tensor, by: list[Tensor], create_graph: bool = False) -> list[Tensor]:
+    """Return dR/dtheta for a list of tensors, 0 where R does not depend on one.
 
-    Buffers that are not in `tensors` are copied, so that a counter in `forward` stays unchanged.
-
-    Returns:
-        The floating-point tensors of the result, from whatever containers the model returns.
+    Raises:
+        ValueError: If R has no gradient at all, or torch lacks the derivative of an operation.
     """
-    own = {name: b.clone() for name, b in model.named_buffers() if name not in tensors}
-    result = functional_call(model, own | tensors, (x,))
-    return [y for y in tree_leaves(result) if isinstance(y, Tensor) and y.is_floating_point()]
+    if not R.requires_grad:
+        raise ValueError("the model cannot be scored: its output has no gradient (torch.no_grad?)")
+    try:
+        return list(
+            torch.autograd.grad(
+                R, by, allow_unused=True, materialize_grads=True, create_graph=create_graph
+            )
+        )
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"the model cannot be scored: its gradient fails ({reason})") from error
+
+
+def output(
+    model: nn.Module,
+    tensors: Tensors,
+    call: Call,
+    dtype: torch.dtype,
+    direct: bool = False,
+    modes: Modes = (),
+) -> Any:
+    """Return the result of the model for a call, with `tensors` in place of its own.
+
+    Args:
+        model: In eval mode, as `undisturbed` sets it.
+        tensors: name -> tensor; all others are copied.
+        call: The arguments, which the model may change in place.
+        dtype: Of the pass.
+        direct: Use the tensor of a parametrised weight as the weight itself.
+        modes: To run the model in; the last one gets each function first.
+
+    Raises:
+        ValueError: If the model itself raises an error; names the cure.
+    """
+    named = dict(model.named_parameters()) | dict(model.named_buffers())
+    by_id = {id(named[name]): tensor for name, tensor in tensors.items()}
+    computed = [p for p in places(model) if p.computed and id(p.trained) in by_id] if direct else []
+    with swapped(model, by_id, dtype), default_dtype(dtype), ExitStack() as stack:
+        for place in computed:
+            stack.enter_context(given(place, by_id[id(place.trained)]))
+        for mode in (*modes, InDtype(dtype)):
+            stack.enter_context(mode)
+        try:
+            return inner(model)(*call.args, **call.kwargs)
+        except Exception as error:  # the model's own code may raise any kind
+            raise ValueError(_failed(error, call, dtype)) from error
+
+
+def _failed(error: Exception, call: Call, dtype: torch.dtype) -> str:
+    """Return one sentence about an error of the model."""
+    shapes = [
+        tuple(t.shape) if isinstance(t, Tensor) else type(t).__name__
+        for t in tree_leaves(tuple(call))
+    ]
+    reason = " ".join(str(error).split())[:200]
+    cure = "Probe(example=...) takes what the model is called with"
+    if any(word in reason for word in ("vmap", "functorch", "being transformed")):
+        cure = "torch.vmap and torch.func have no reading: write the loop out, or score with data"
+    if any(word in reason for word in ("dtype", "Double", "double", "Float", "scalar type")):
+        cure = f"it may need score_dtype=torch.float32; {cure}"
+    return (
+        f"the model cannot be scored: called with {', '.join(map(str, shapes))} in {dtype} it "
+        f"raises {type(error).__name__} ({reason}); {cure}"
+    )
 
 
 @contextmanager
 def observe(model: nn.Module, record: Callable[[str, Tensor], None]) -> Iterator[None]:
     """Call record(name, output) after each run of a prunable layer; remove the hooks at the end."""
+    names = {id(p): name for name, p in model.named_parameters()}
+
+    def hook(name: str) -> Callable[..., None]:
+        return lambda layer, inputs, out: record(name, _first(out))
+
     hooks = [
-        model.get_submodule(name.rpartition(".")[0]).register_forward_hook(
-            lambda layer, inputs, out, name=name: record(name, out)
-        )
-        for name in prunable(model)
+        place.layer.register_forward_hook(hook(names[id(place.trained)]))
+        for place in places(model)
+        if not isinstance(place.layer, torch.jit.ScriptModule)
     ]
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in hooks:
+            handle.remove()
+
+
+def _first(out: Any) -> Tensor:
+    """Return the first floating tensor of a layer's result."""
+    return next(t for t in tree_leaves(out) if isinstance(t, Tensor) and t.is_floating_point())
