@@ -9,37 +9,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
+
+from prune import safe
+from prune.weights import Choice, candidates, prunable
 
 Masks = Mapping[str, Tensor]
 Scores = Mapping[str, Tensor]
 
 
-def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the weights of all convolutional and linear layers (App. 12.2).
-
-    Biases and normalisation layers are not prunable.
-
-    Returns:
-        name -> parameter, in the order of `named_parameters`. A weight that several layers share
-        is listed once, under its first name.
-
-    Raises:
-        ValueError: If the model has no such weight, or one that is not initialised yet.
-    """
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | _ConvNd)]
-    own = {id(layer._parameters.get("weight")) for layer in layers}
-    weights = {name: w for name, w in model.named_parameters() if id(w) in own}
-    if not weights:
-        raise ValueError("nothing to prune: the model has no convolutional or linear layer")
-    if lazy := [name for name, w in weights.items() if nn.parameter.is_lazy(w)]:
-        raise ValueError(f"run the model once before pruning, to give a shape to {', '.join(lazy)}")
-    return weights
-
-
-def dense_masks(model: nn.Module) -> dict[str, Tensor]:
-    """Return masks that are True everywhere, on the device of each weight."""
-    return {name: torch.ones_like(w, dtype=torch.bool) for name, w in prunable(model).items()}
+def dense_masks(
+    model: nn.Module, layers: Choice | None = None, exclude: Choice = ()
+) -> dict[str, Tensor]:
+    """Return masks that are True everywhere, on the device of each weight that `prunable` names."""
+    weights = prunable(model, layers, exclude)
+    return {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
 
 
 def size(masks: Masks) -> int:
@@ -126,9 +109,10 @@ def check_masks(model: nn.Module, masks: Masks) -> None:
     """Compare masks with the model; weights without a mask are allowed.
 
     Raises:
-        ValueError: Unless each mask is a bool tensor shaped like the prunable weight of its name.
+        ValueError: Unless each mask is a bool tensor shaped like the parameter of its name, which
+            has two or more dimensions.
     """
-    weights = prunable(model)
+    weights = candidates(model)
     for name, mask in masks.items():
         if name not in weights:
             raise ValueError(f"mask {name!r} fits no prunable weight of this model")
@@ -140,37 +124,64 @@ def check_masks(model: nn.Module, masks: Masks) -> None:
 
 
 def save_masks(masks: Masks, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write masks as a compressed .npz, whole or not at all.
+    """Write masks as a compressed .npz or as .safetensors, whole or not at all.
 
     Equal masks give equal bytes. Until it is whole, the file is named `path`.part.
 
     Args:
         masks: name -> bool tensor.
-        path: The file, which is replaced if it exists.
-        metadata: Texts by name; the file holds them under `__name`.
+        path: The file, which is replaced if it exists. A suffix other than .safetensors: .npz.
+        metadata: Texts by name; an .npz file holds them under `__name`.
+
+    Raises:
+        ImportError: If the path ends in .safetensors and that package is not installed.
     """
-    arrays = {f"__{key}": np.array(text) for key, text in (metadata or {}).items()}
-    arrays |= {name: mask.cpu().contiguous().numpy() for name, mask in masks.items()}
-    path = Path(path)
+    arrays = {name: mask.cpu().contiguous().numpy() for name, mask in masks.items()}
+    texts, path = dict(metadata or {}), Path(path)
+    content = safe.written if path.suffix == safe.SUFFIX else _npz
     partial = path.with_name(path.name + ".part")
     with open(partial, "wb") as file:
-        with zipfile.ZipFile(file, "w") as archive:
-            for name, array in arrays.items():
-                content = io.BytesIO()
-                np.save(content, array, allow_pickle=False)
-                entry = zipfile.ZipInfo(f"{name}.npy")  # its date is fixed
-                archive.writestr(entry, content.getvalue(), zipfile.ZIP_DEFLATED)
+        file.write(content(arrays, texts))
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
 
 
-def load_masks(path: str | Path, model: nn.Module | None = None) -> dict[str, Tensor]:
+def _npz(arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> bytes:
+    """Return the bytes of a compressed .npz, with fixed dates."""
+    named = {f"__{key}": np.array(text) for key, text in texts.items()} | dict(arrays)
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        for name, array in named.items():
+            content = io.BytesIO()
+            np.save(content, array, allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy")  # its date is fixed
+            archive.writestr(entry, content.getvalue(), zipfile.ZIP_DEFLATED)
+    return whole.getvalue()
+
+
+def _arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Read the arrays of a mask file, without metadata."""
+    if Path(path).suffix == safe.SUFFIX:
+        return safe.read(Path(path).read_bytes())
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files if not name.startswith("__")}
+
+
+def load_masks(
+    path: str | Path,
+    model: nn.Module | None = None,
+    layers: Choice | None = None,
+    exclude: Choice = (),
+) -> dict[str, Tensor]:
     """Read a file of `save_masks`.
 
     Args:
-        path: The file.
-        model: If given, the masks must fit it, and are moved to the device of each weight.
+        path: The file. In .safetensors, masks of 0 and 1 as uint8 are read, too.
+        model: If given, the masks must be those of its weights that `prunable(model, layers,
+            exclude)` names, and are moved to the device of each weight.
+        layers: As in `prunable`.
+        exclude: As in `prunable`.
 
     Returns:
         name -> bool tensor, in the order of the file, or of `named_parameters` with `model`.
@@ -178,13 +189,14 @@ def load_masks(path: str | Path, model: nn.Module | None = None) -> dict[str, Te
     Raises:
         ValueError: If the file is damaged, is no mask file, or does not fit `model`.
         FileNotFoundError: If there is no such file.
+        ImportError: If the path ends in .safetensors and that package is not installed.
     """
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = [name for name in archive.files if not name.startswith("__")]
-            masks = {name: torch.from_numpy(archive[name]) for name in names}
+        masks = {name: torch.from_numpy(array) for name, array in _arrays(path).items()}
     except FileNotFoundError:
         raise FileNotFoundError(f"no mask file at {path}") from None
+    except ImportError:
+        raise
     except Exception as error:  # zip, zlib, npy header and EOF errors share no base class
         kind = type(error).__name__
         raise ValueError(f"mask file {path} is damaged, or no mask file ({kind})") from None
@@ -194,8 +206,9 @@ def load_masks(path: str | Path, model: nn.Module | None = None) -> dict[str, Te
         raise ValueError(f"{path} is no mask file: it holds no mask")
     if model is None:
         return masks
-    weights = prunable(model)
+    weights = prunable(model, layers, exclude)
     if missing := set(weights) - set(masks):
         raise ValueError(f"mask file {path} has no mask for {', '.join(sorted(missing))}")
     check_masks(model, masks)
-    return {name: masks[name].to(weight.device) for name, weight in weights.items()}
+    known = candidates(model).items()
+    return {name: masks[name].to(weight.device) for name, weight in known if name in masks}

@@ -1,10 +1,13 @@
 """Schedules: the number of weights that each step keeps. All counts are exact integers."""
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from math import ceil, inf
 from numbers import Rational
+from typing import Any
+
+from torch import Tensor
 
 Counts = list[dict[tuple[str, ...], int]]  # for each step: names of tensors -> weights they keep
 
@@ -75,7 +78,10 @@ def linear(size: int, compression: float, step: int, steps: int) -> int:
 
 
 SCOPES = ("global", "local")
-SCHEDULES = {"exponential": exponential, "linear": linear}
+SCHEDULES: dict[str, Callable[[int, Any, int, int], int]] = {
+    "exponential": exponential,
+    "linear": linear,
+}
 
 
 def counts_of_steps(
@@ -106,6 +112,47 @@ def counts_of_steps(
     return [
         {names: SCHEDULES[schedule](N, compression, k, n) for names, N in total.items()}
         for k in range(1, n + 1)
+    ]
+
+
+def counts_from(
+    masks: Mapping[str, Tensor], compression: float, steps: int, schedule: str, scope: str
+) -> Counts:
+    """Return the counts of each step for masks to go on from.
+
+    Those of full masks are `counts_of_steps`. Others go from the A weights that are left to the
+    goal ceil(N / rho) by the same schedule: step k of n keeps ceil(A (goal / A)^(k/n)).
+
+    Args:
+        masks: name -> bool tensor, True = kept so far.
+        compression: rho >= 1, of all N entries.
+        steps: n >= 1.
+        schedule: A name in SCHEDULES.
+        scope: A name in SCOPES.
+
+    Raises:
+        ValueError: If an argument is not allowed, or fewer weights are left than the goal.
+    """
+    sizes = {name: mask.numel() for name, mask in masks.items()}
+    counts = counts_of_steps(sizes, compression, steps, schedule, scope)
+    alive = {name: int(mask.sum()) for name, mask in masks.items()}
+    if alive == sizes:
+        return counts
+    for names, goal in counts[-1].items():
+        left = sum(alive[name] for name in names)
+        if left < goal:
+            raise ValueError(
+                f"compression {float(compression):g} keeps {goal:,} weights, and `masks` leave "
+                f"{left:,}{'' if len(counts[-1]) == 1 else f' of {names[0]}'}"
+            )
+    function = SCHEDULES[schedule]
+    return [
+        {
+            names: function(left, Fraction(left, goal), k, len(counts)) if left else 0
+            for names, goal in counts[-1].items()
+            for left in [sum(alive[name] for name in names)]
+        }
+        for k in range(1, len(counts) + 1)
     ]
 
 
