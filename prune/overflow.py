@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from prune.connected import connected
-from prune.masks import Masks
-from prune.positive import magnitudes, ones, positive_outputs
-from prune.scoring import Probe, observe, undisturbed, values
+from prune.masks import Masks, masked
+from prune.positive import positive_pass, reading
+from prune.probe import Probe, ones
+from prune.scoring import observe, undisturbed
 
 
 def in_range(R: float, probe: Probe) -> bool:
@@ -31,7 +32,7 @@ def refuse_range(R: float, model: nn.Module, masks: Masks, probe: Probe) -> None
     Raises:
         FloatingPointError: Unless R is 0 and no path is open.
     """
-    if R == 0 and not connected(model, masks, probe.input_shape):
+    if R == 0 and not connected(model, masks, probe):
         return
     seen: list[str] = []
 
@@ -40,8 +41,8 @@ def refuse_range(R: float, model: nn.Module, masks: Masks, probe: Probe) -> None
             seen.append(name)
 
     with undisturbed(model), observe(model, note):
-        theta = magnitudes(values(model, masks, probe.dtype))
-        positive_outputs(model, theta, ones(model, probe))
+        theta = masked(reading(model, probe.dtype), masks)
+        positive_pass(model, theta, ones(model, probe))
     where = seen[0] if seen else "the output"
     raise FloatingPointError(
         f"synaptic flow leaves the range of {probe.dtype}: R = {R:g}, first seen in {where}; "
