@@ -85,7 +85,7 @@ def test_the_same_masks_come_out_after_the_folder_fast_was_deleted(tmp_path):
     found = {}
     for name, folder in (("plain", tmp_path / "plain"), ("fast", ROOT)):
         (tmp_path / f"{name}-masks").mkdir()
-        line = [sys.executable, "-c", PRUNE, str(tmp_path / f"{name}-masks")]
+        line = [sys.executable, "-W", "ignore", "-c", PRUNE, str(tmp_path / f"{name}-masks")]
         environment = os.environ | {"PYTHONPATH": str(folder)}
         ended = subprocess.run(line, env=environment, cwd=tmp_path, capture_output=True, text=True)
         assert (ended.stdout, ended.stderr) == (f"{name}\n", "")

@@ -5,13 +5,15 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from prune.fast.flow import flow_gradients, synaptic_flow
-from prune.fast.matrices import Matrix, cut_down, drop_, full_mask, matrix_of
+from prune.fast.flow import flow_gradients, read, synaptic_flow
+from prune.fast.matrices import Matrix, cut_down, drop_, full_mask
 from prune.fast.products import Gradient
 from prune.fast.selection import Scored, lowest, lowest_within
-from prune.masks import Masks, prunable
+from prune.information import Check, Facts, facts_of
+from prune.masks import Masks
+from prune.probe import Probe
 from prune.schedules import MARGIN, Counts, check_removal
-from prune.scoring import Probe, Tensors
+from prune.scoring import Tensors
 from prune.steps import Step
 
 Matrices = Mapping[str, Matrix]
@@ -25,14 +27,19 @@ class Scoring(NamedTuple):
     products: frozenset[str]  # weights used in products only, which can be cut down
 
 
-def scheduled(model: nn.Module, masks: Masks, probe: Probe, counts: Counts) -> Iterator[Step]:
+def scheduled(
+    model: nn.Module, masks: Masks, probe: Probe, counts: Counts, check: Check
+) -> Iterator[Step]:
     """Yield the steps of Algorithm 1 for SynFlow; each keeps the counts of its entry in `counts`.
 
     Equal to `prune.pruning._scheduled` with the score `synflow`, up to rounding of the scores.
     """
-    matrices = _matrices(model, masks, probe)
+    matrices: Matrices
+    matrices, around = read(model, masks, probe.dtype)
     for k, groups in enumerate(counts, 1):
-        scoring = _score(model, matrices, probe)
+        scoring = _score(model, matrices, around, probe)
+        if k == 1:
+            check(_facts(scoring))
         removed = 0.0
         pruned: dict[str, Tensor] = {}
         for names, keep in groups.items():
@@ -45,7 +52,9 @@ def scheduled(model: nn.Module, masks: Masks, probe: Probe, counts: Counts) -> I
         matrices = left
 
 
-def certified(model: nn.Module, masks: Masks, probe: Probe, goal: int) -> Iterator[Step]:
+def certified(
+    model: nn.Module, masks: Masks, probe: Probe, goal: int, check: Check
+) -> Iterator[Step]:
     """Yield steps that each remove the most weights whose total score stays below R (Theorem 4).
 
     Equal to `prune.pruning._certified`, up to rounding of the scores.
@@ -53,9 +62,12 @@ def certified(model: nn.Module, masks: Masks, probe: Probe, goal: int) -> Iterat
     Raises:
         ValueError: If no weight can be removed before `goal` weights are left.
     """
-    matrices, k = _matrices(model, masks, probe), 0
+    matrices: Matrices
+    (matrices, around), k = read(model, masks, probe.dtype), 0
     while (alive := _kept(matrices)) > goal:
-        scoring = _score(model, matrices, probe)
+        scoring = _score(model, matrices, around, probe)
+        if k == 0:
+            check(_facts(scoring))
         found = lowest_within(scoring.scored, (1 - MARGIN) * scoring.R, alive - goal)
         left, k = _without(matrices, found.entries, scoring), k + 1
         check_removal(alive, _kept(left), goal, sum(m.shape.numel() for m in matrices.values()))
@@ -63,18 +75,17 @@ def certified(model: nn.Module, masks: Masks, probe: Probe, goal: int) -> Iterat
         matrices = left
 
 
-def _matrices(model: nn.Module, masks: Masks, probe: Probe) -> Matrices:
-    """Return each masked weight as a matrix of |theta|."""
-    weights = prunable(model)
-    return {name: matrix_of(weights[name], mask, probe.dtype) for name, mask in masks.items()}
-
-
-def _score(model: nn.Module, matrices: Matrices, probe: Probe) -> Scoring:
+def _score(model: nn.Module, matrices: Matrices, around: Tensors, probe: Probe) -> Scoring:
     """Score the remaining weights; single scores are formed when the selection reads them."""
-    R, gradients = flow_gradients(model, matrices, probe)
+    R, gradients = flow_gradients(model, matrices, around, probe)
     products = frozenset(name for name, gradient in gradients.items() if gradient.rest is None)
     scored = {name: _scored(matrix, gradients[name]) for name, matrix in matrices.items()}
     return Scoring(R, scored, products)
+
+
+def _facts(scoring: Scoring) -> dict[str, Facts]:
+    """Return the facts about the scores of each weight, one weight at a time."""
+    return {n: facts_of(one.rows(slice(None)), one.mask) for n, one in scoring.scored.items()}
 
 
 def _scored(matrix: Matrix, gradient: Gradient) -> Scored:

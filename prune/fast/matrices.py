@@ -27,19 +27,18 @@ class Matrix:
     columns: Tensor | None = None  # (n,)
 
 
-def matrix_of(weight: Tensor, mask: Tensor, dtype: torch.dtype) -> Matrix:
-    """Return the whole weight as a matrix (m, n), with theta in `dtype`.
+def matrix_of(magnitude: Tensor, mask: Tensor) -> Matrix:
+    """Return the whole weight as a matrix (m, n).
 
     Args:
-        weight: (m, ...); all other axes together are the columns.
+        magnitude: |theta| (m, ...), which is changed; all other axes together are the columns.
         mask: bool, shaped like the weight.
-        dtype: Of theta.
     """
     mask = mask.reshape(len(mask), -1)
-    theta = weight.detach().abs().to(dtype).reshape(mask.shape)
+    theta = magnitude.reshape(mask.shape)
     theta.masked_fill_(mask.logical_not(), 0)
     kept = int(mask.count_nonzero())  # sum() would copy the mask as int64
-    return Matrix(weight.shape, theta, mask, kept, kept)
+    return Matrix(magnitude.shape, theta, mask, kept, kept)
 
 
 def drop_(matrix: Matrix, pruned: Tensor) -> Matrix:

@@ -88,6 +88,7 @@ ONE_MAP: dict[Callable[..., Any], Callable[..., SmallMap | None]] = {
     Tensor.relu: _pointwise,
     Tensor.relu_: _pointwise,
     F.leaky_relu: _pointwise,
+    Tensor.clone: _pointwise,
     F.batch_norm: _pointwise,
     F.dropout: _pointwise,
     F.conv2d: _conv,

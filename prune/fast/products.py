@@ -112,7 +112,8 @@ class Products(TorchFunctionMode):
         matrix = self.matrices[name]
         x = x if x.requires_grad else x.detach().requires_grad_()  # else y has no edge
         y = F.linear(x, matrix.theta)
-        self.uses[name].append((x.detach(), get_gradient_edge(y)))
+        if y.requires_grad:  # else the model runs without gradients
+            self.uses[name].append((x.detach(), get_gradient_edge(y)))
         if matrix.rows is None:
             return y
         return y.new_zeros(*y.shape[:-1], matrix.shape[0]).index_copy(-1, matrix.rows, y)
