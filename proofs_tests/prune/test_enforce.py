@@ -17,6 +17,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.torch_strategies import batch, networks
 from prune import Probe, apply, prunable, prune
+from prune.held import mask_of
 from prune.masks import dense_masks
 
 
@@ -322,6 +323,7 @@ def test_masks_follow_the_model_to_another_dtype(dtype):
     model = model.to(dtype)
     train(model, torch.optim.SGD(model.parameters(), 0.1, momentum=0.9))
     assert pruned_are_zero(model, masks)
+    assert mask_of(model[0].weight).dtype == dtype  # a product with another takes longer
     disturb(model)
     assert_zero_in_forward(model, masks)
     model = model.float()
@@ -528,7 +530,160 @@ def test_attention_is_masked_though_it_never_calls_its_projection():
     assert pruned_are_zero(model, masks)
 
 
+class Cosine(nn.Module):
+    """Reads the weight of a layer that it never calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(16, 3, bias=False)
+
+    def forward(self, x):
+        return F.linear(x, F.normalize(self.head.weight))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("clone", [False, True])
+def test_a_weight_that_another_module_reads_is_masked(clone, whole):
+    """The reader runs alone or within its model, in which all weights are looked after."""
+    torch.manual_seed(0)
+    model = nn.Sequential(Cosine())
+    masks = masks_of(model)
+    apply(model, masks)
+    model = copy.deepcopy(model) if clone else model
+    net = model if whole else model[0]
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+    for _ in range(3):
+        optimizer.zero_grad()
+        net(torch.ones(2, 16)).square().sum().backward()
+        assert gradients_are_zero(model, masks)
+        optimizer.step()
+        assert pruned_are_zero(model, masks)
+    disturb(model)
+    net(torch.ones(2, 16))
+    assert pruned_are_zero(model, masks)
+
+
+class Grandparent(nn.Module):
+    """Reads a weight two levels below."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(16, 3))
+
+    def forward(self, x):
+        return F.linear(x, self.inner[0].weight)
+
+
+def test_a_weight_that_the_model_reads_from_afar_is_masked():
+    model = Grandparent()
+    masks = masks_of(model)
+    apply(model, masks)
+    model = copy.deepcopy(model)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    for _ in range(3):
+        disturb(model)
+        model(torch.ones(2, 16)).square().sum().backward()
+        assert pruned_are_zero(model, masks)
+        assert gradients_are_zero(model, masks)
+        optimizer.step()
+        assert pruned_are_zero(model, masks)
+
+
+class Unlike(nn.Module):
+    """Parameters of many kinds of layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(5, 4)
+        self.rnn = nn.LSTM(4, 6, bidirectional=True, proj_size=2)
+        self.attention = nn.MultiheadAttention(4, 2)
+        self.bilinear = nn.Bilinear(4, 4, 3)
+        self.own = nn.Parameter(torch.ones(3, 3))
+        self.several = nn.ParameterList([nn.Parameter(torch.ones(3, 3))])
+
+    def forward(self, tokens):
+        h, _ = self.rnn(self.embedding(tokens))
+        h, _ = self.attention(h, h, h)
+        return self.bilinear(h, h) @ self.own @ self.several[0]
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("clone", [False, True])
+def test_any_matrix_may_be_masked(clone):
+    """Recurrent weights, attention, embeddings and parameters that belong to no layer."""
+    torch.manual_seed(0)
+    model = Unlike()
+    masks = {n: torch.rand(p.shape) < 0.5 for n, p in model.named_parameters() if p.dim() > 1}
+    assert {"rnn.weight_hr_l0", "attention.in_proj_weight", "own", "several.0"} <= masks.keys()
+    apply(model, masks)
+    model = copy.deepcopy(model) if clone else model
+    disturb(model)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.arange(5)[:, None]).tanh().mean().backward()
+        optimizer.step()
+        for name, mask in masks.items():
+            assert (model.get_parameter(name)[~mask] == 0).all(), name
+            assert (model.get_parameter(name).grad[~mask] == 0).all(), name
+
+
+def test_sparse_gradients_are_masked():
+    model = nn.Embedding(5, 3, sparse=True)
+    masks = {"weight": torch.rand(5, 3) < 0.5}
+    apply(model, masks)
+    optimizer = torch.optim.SparseAdam(model.parameters())
+    model(torch.tensor([0, 1, 1, 4])).sum().backward()
+    expected = torch.tensor([1, 2, 0, 0, 1])[:, None] * masks["weight"]
+    assert torch.equal(model.weight.grad.to_dense(), expected.float())
+    optimizer.step()
+    assert (model.weight[~masks["weight"]] == 0).all()
+
+
+def test_a_buffer_of_the_same_name_is_left_alone():
+    """The user's own `weight_mask`."""
+
+    class Own(nn.Linear):
+        def __init__(self):
+            super().__init__(12, 10)
+            self.register_buffer("weight_mask", (torch.rand(10, 12) > 0.5).float())
+
+        def forward(self, x):
+            return F.linear(x, self.weight * self.weight_mask, self.bias)
+
+    model = nn.Sequential(Own())
+    own, masks = model[0].weight_mask.clone(), masks_of(model)
+    apply(model, masks)
+    clone = copy.deepcopy(model)
+    disturb(clone)
+    clone(torch.ones(4, 12))
+    assert pruned_are_zero(clone, masks)
+    assert torch.equal(clone[0].weight_mask, own)
+    assert [name for name, _ in model.named_buffers()] == ["0.weight_mask"]
+
+
+def test_an_average_made_before_is_updated():
+    """torch pairs the buffers of both by position. Its zeros are a matter of `apply` to it."""
+    model = network()
+    average = torch.optim.swa_utils.AveragedModel(model, use_buffers=True)
+    masks = masks_of(model)
+    apply(model, masks)
+    average.update_parameters(model)
+    train(model, torch.optim.SGD(model.parameters(), 0.1))
+    average.update_parameters(model)
+    apply(average.module, masks)
+    average.update_parameters(model)
+    assert pruned_are_zero(average.module, masks)
+    assert kept_are_not(average.module, masks)
+
+
 # Refusals
+
+
+def test_a_bias_has_no_mask():
+    model = network()
+    with pytest.raises(ValueError, match=r"mask '5\.bias' fits no prunable weight"):
+        apply(model, {"5.bias": torch.ones(3) > 0})
 
 
 def test_masks_that_do_not_fit_change_nothing():

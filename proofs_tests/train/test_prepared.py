@@ -10,6 +10,7 @@ from experiments.resolve import resolve
 from experiments.runs.run import run
 from proofs_tests.tools.runs import configured
 from prune import Probe, apply, prune
+from prune.held import mask_of
 from train.models import build
 from train.prepared import Autocast, _settle_cuda, best_precision, plain, prepared
 
@@ -53,7 +54,7 @@ def test_channels_last_goes_with_bfloat16_for_weights_and_masks():
     prepared(model, "bfloat16")
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
-            for tensor in (layer.weight, layer.weight_mask):
+            for tensor in (layer.weight, mask_of(layer.weight)):
                 assert tensor.is_contiguous(memory_format=torch.channels_last)
 
 
