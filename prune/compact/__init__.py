@@ -1,0 +1,5 @@
+"""A physically smaller network with the same outputs: channels that no layer reads are removed."""
+
+from prune.compact.narrow import compact
+
+__all__ = ["compact"]
