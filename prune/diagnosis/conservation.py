@@ -6,8 +6,8 @@ from math import isnan
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
 
+from prune.diagnosis.order import Layout, by_channel
 from prune.diagnosis.trace import INPUT, Operation
 from prune.scoring import Tensors
 
@@ -41,9 +41,9 @@ def layer_cuts(weighted: list[Operation], at_output: frozenset[str]) -> list[Cut
     before = {INPUT}
     cuts: dict[Cut, None] = {}
     for i, operation in enumerate(weighted):
-        crossing = [o for o in weighted[i:] if o.reads.sources & before]
+        crossing = [o for o in weighted[i:] if o.reads & before]
         names = frozenset(name for o in crossing for name in o.layers)
-        pure = all(o.reads.sources <= before for o in crossing) and not before & at_output
+        pure = all(o.reads <= before for o in crossing) and not before & at_output
         if pure and all(used[name] == 1 for name in names):
             cuts[names] = None
         before |= set(operation.layers)
@@ -66,62 +66,44 @@ def cut_residual(R: float, at_input: float, scores: Tensors, cuts: Iterable[Cut]
     return _worst({where: _difference(total, R) for where, total in totals.items()})
 
 
-def neuron_residual(
-    model: nn.Module, scores: Tensors, weighted: list[Operation], at_output: frozenset[str]
-) -> Residual:
+def neuron_residual(scores: Tensors, weighted: list[Operation], at_output: Cut) -> Residual:
     """Compare S_in with S_out of each channel that only weights lead out of (Theorem 1).
 
-    A channel that leads to a shortcut or to the output, or that is mixed with others before the
-    next weights, has no S_out of its own and is left out.
+    A channel that leads to a shortcut or to the output, or that is mixed with others or reordered
+    before the next weights, is left out.
 
     Args:
-        model: The network.
         scores: name -> scores, shaped like the weight.
         weighted: The operations that use prunable weights, in the order of the pass.
         at_output: The layers that the output reads.
     """
     differences = {}
-    for layer, after in _followed_by_weights(weighted, at_output):
-        S_in, _ = by_channel(model, layer, scores[layer])
-        outs = [by_channel(model, name, scores[name])[1] for name in after]
-        if all(len(S) % len(S_in) == 0 for S in outs):
-            # After flattening, a channel has several inputs of the next layer.
-            S_out = torch.stack([S.view(len(S_in), -1).sum(1) for S in outs]).sum(0)
-            for c, (a, b) in enumerate(zip(S_in.tolist(), S_out.tolist(), strict=True)):
-                differences[f"{layer.removesuffix('.weight')}, channel {c}"] = _difference(a, b)
+    for (layer, layout), after in _followed_by_weights(weighted, at_output):
+        S_in, _ = by_channel(scores[layer], layout)
+        outs = [by_channel(scores[name], own)[1] for name, own in after]
+        # After flattening, a channel has several inputs of the next layer.
+        S_out = torch.stack([S.view(len(S_in), -1).sum(1) for S in outs]).sum(0)
+        for c, (a, b) in enumerate(zip(S_in.tolist(), S_out.tolist(), strict=True)):
+            differences[f"{layer.removesuffix('.weight')}, channel {c}"] = _difference(a, b)
     return _worst(differences)
 
 
 def _followed_by_weights(
-    weighted: list[Operation], at_output: frozenset[str]
-) -> Iterator[tuple[str, list[str]]]:
-    """Yield each layer whose channels only weights read, each channel by itself, and these weights.
+    weighted: list[Operation], at_output: Cut
+) -> Iterator[tuple[tuple[str, Layout], list[tuple[str, Layout]]]]:
+    """Yield each layer whose channels only layers read, in their order, and these layers.
 
     All of them are used once.
     """
     used = Counter(name for o in weighted for name in o.layers)
-    for layer in used:
-        readers = [o for o in weighted if layer in o.reads.sources]
+    layouts = {o.layers[0]: o.layout for o in weighted if o.layout is not None}
+    for layer in layouts:
+        readers = [o for o in weighted if layer in o.reads]
         after = [name for o in readers for name in o.layers]
-        alone = all(o.reads.sources == {layer} and o.reads.in_order for o in readers)
+        alone = all(o.reads == {layer} and o.in_order for o in readers)
         once = all(used[name] == 1 for name in (layer, *after))
         if after and alone and once and layer not in at_output:
-            yield layer, after
-
-
-def by_channel(model: nn.Module, name: str, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sums S_in (C_out,) into each output channel and S_out (C_in,) out of each input.
-
-    Args:
-        model: The network.
-        name: A prunable weight of it.
-        scores: The scores of this weight, shaped like it.
-    """
-    layer = model.get_submodule(name.rpartition(".")[0])
-    groups = getattr(layer, "groups", 1)
-    grouped = scores.reshape(groups, scores.shape[0] // groups, scores.shape[1], -1)
-    first, second = grouped.sum((2, 3)).flatten(), grouped.sum((1, 3)).flatten()
-    return (second, first) if getattr(layer, "transposed", False) else (first, second)
+            yield (layer, layouts[layer]), [(name, layouts[name]) for name in after]
 
 
 def _difference(a: float, b: float) -> float:

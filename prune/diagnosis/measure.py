@@ -7,19 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from prune.diagnosis.conservation import Residual, cut_residual, layer_cuts, neuron_residual
-from prune.diagnosis.trace import (
-    INPUT,
-    Normalisation,
-    NormalisationRecorder,
-    Operation,
-    Tracer,
-    running,
-)
+from prune.diagnosis.homogeneity import HOMOGENEOUS, gap
+from prune.diagnosis.itself import Itself, Normalisation, Reading
+from prune.diagnosis.trace import Operation, Tracer, running
 from prune.masks import Masks, dense_masks
-from prune.positive import magnitudes, ones, positive_outputs, total
-from prune.scoring import Probe, Tensors, gradients, leaves, undisturbed, values
-
-HOMOGENEOUS = 1e-9  # the largest defect; usually 0, because powers of two scale without rounding
+from prune.positive import Pass, is_shift, positive_pass, reading, zeros
+from prune.probe import Probe, ones
+from prune.scoring import Tensors, differentiated, leaves, undisturbed, values
+from prune.watch import check_values
 
 
 @dataclass(frozen=True)
@@ -45,10 +40,12 @@ class Diagnosis:
     neuron_wise: Residual  # S_in against S_out of hidden channels (Theorem 1)
     cut_wise: Residual  # <dR/dx, x> and every cut made of layers, against R (Theorem 2)
     layers: tuple[Layer, ...]
-    inhomogeneous: tuple[Operation, ...]  # operations that are not homogeneous
+    inhomogeneous: tuple[Operation, ...]  # not homogeneous, even as scored
+    otherwise: tuple[Reading, ...]  # not homogeneous for themselves, but as scored
+    simplified: tuple[Reading, ...]  # homogeneous, too, but read as others
     normalisations: tuple[Normalisation, ...]  # read as their scale
     shifts: tuple[str, ...]  # biases and running means that are not 0: read as 0
-    zero_scales: tuple[str, ...]  # other parameters that are 0 throughout
+    zeros: tuple[str, ...]  # other parameters that are 0 throughout: read as 1
 
 
 class TracedFlow(NamedTuple):
@@ -58,90 +55,104 @@ class TracedFlow(NamedTuple):
     at_input: float  # <dR/dx, x>
     scores: Tensors
     operations: list[Operation]
-    normalisations: list[Normalisation]
+    itself: Itself
     at_output: frozenset[str]  # the layers that the output reads
 
 
 def diagnose(model: nn.Module, probe: Probe) -> Diagnosis:
-    """Measure conservation, positivity and homogeneity of what SynFlow scores (Eq. 5, Eq. 6).
+    """Measure conservation, positivity and homogeneity, of what SynFlow scores and of the model.
 
-    SynFlow scores the model in eval mode, run on ones, with |theta| for theta, no biases, and
-    normalisations as their scale. No data is read, and the model is not changed.
+    SynFlow scores the positive linear skeleton of the model (`skeleton`), run on ones in eval mode
+    (Eq. 5, Eq. 6). Operations of the model that are not homogeneous for themselves are named, with
+    their reading. No data is read, and the model is not changed.
 
     Args:
         model: Any network; all its prunable weights count as kept.
-        probe: `input_shape` and `dtype` are read.
+        probe: `input_shape` or `example`, and `dtype` are read.
 
     Returns:
         The measurements. Scores that are not finite are counted, not refused.
+
+    Raises:
+        ValueError: If the model has nothing to prune, a weight is not finite, the model raises an
+            error, or no output depends on the input.
     """
     masks = dense_masks(model)
+    check_values(model, {name: model.get_parameter(name) for name in masks})
     with undisturbed(model):
         flow = _traced_flow(model, masks, probe)
     weighted = [o for o in flow.operations if o.layers]
     cuts = layer_cuts(weighted, flow.at_output)
-    shifts, zero_scales = _shifts_and_zero_scales(model, masks)
     return Diagnosis(
         R=flow.R,
         dtype=probe.dtype,
-        neuron_wise=neuron_residual(model, flow.scores, weighted, flow.at_output),
+        neuron_wise=neuron_residual(flow.scores, weighted, flow.at_output),
         cut_wise=cut_residual(flow.R, flow.at_input, flow.scores, cuts),
         layers=tuple(_layer(model, name, flow, frozenset({name}) in cuts) for name in masks),
         inhomogeneous=tuple(o for o in flow.operations if o.defect > HOMOGENEOUS),
-        normalisations=tuple(flow.normalisations),
-        shifts=shifts,
-        zero_scales=zero_scales,
+        otherwise=tuple(flow.itself.otherwise),
+        simplified=tuple(flow.itself.simplified),
+        normalisations=tuple(flow.itself.normalisations),
+        shifts=_shifts(model),
+        zeros=tuple(zeros(model)),
     )
 
 
 def _traced_flow(model: nn.Module, masks: Masks, probe: Probe) -> TracedFlow:
     """Return scores as `synaptic_flow` does, and the traced operations; refuse no value."""
-    x = ones(model, probe).requires_grad_()
-    theta = leaves(magnitudes(values(model, masks, probe.dtype)), masks)
-    fed = x.clone()  # a first layer may overwrite it in place
+    theta = leaves(reading(model, probe.dtype), masks)
     with running(model) as stack:
-        tracer = Tracer(fed, {name: theta[name] for name in masks}, stack)
-        recorder = NormalisationRecorder(stack)
-        with tracer:
-            outputs = positive_outputs(model, theta, fed, inside=recorder)
-    R = total(outputs)
-    grads = gradients(R, theta | {INPUT: x}, (INPUT, *masks))
-    at_input = (grads[INPUT] * x).sum().item()
-    scores = {name: grads[name] * theta[name].detach() for name in masks}
-    sources = [tracer.streams[y].sources for y in outputs if y in tracer.streams]
-    return TracedFlow(
-        R=R.item(),
-        at_input=at_input,
-        scores=scores,
-        operations=tracer.operations,
-        normalisations=recorder.normalisations,
-        at_output=frozenset[str]().union(*sources),
-    )
+        tracer = Tracer({name: theta[name] for name in masks}, stack)
+        itself = Itself(tracer)
+        run = positive_pass(model, theta, ones(model, probe), tracer, itself, tracer.hold)
+    at_output = frozenset[str]().union(*(tracer.origin(y) or () for y in run.outputs))
+    if tracer.unseen:
+        tracer.add("scripted or custom code", (), frozenset(), _unseen_defect(model, theta, probe))
+    R = run.R.item()
+    at_input, scores = _flows(run, theta, masks)
+    return TracedFlow(R, at_input, scores, tracer.operations, itself, at_output)
 
 
-def _shifts_and_zero_scales(
-    model: nn.Module, masks: Masks
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of tensors that scoring sets to 0, and of other tensors that are 0."""
+def _flows(run: Pass, theta: Tensors, masks: Masks) -> tuple[float, Tensors]:
+    """Return <dR/dx, x> and the scores."""
+    by = [*run.entries, *(theta[name] for name in masks)]
+    products = [f * t.detach() for f, t in zip(differentiated(run.R, by), by, strict=True)]
+    count = len(run.entries)
+    at_input = sum(flow.sum().item() for flow in products[:count])
+    return at_input, dict(zip(masks, products[count:], strict=True))
+
+
+@torch.no_grad()
+def _unseen_defect(model: nn.Module, theta: Tensors, probe: Probe) -> float:
+    """Return the largest defect of R(c x) = c R(x), for code that no mode sees into."""
+
+    def R(c: float) -> list[Tensor]:
+        with torch.enable_grad():
+            return [positive_pass(model, theta, ones(model, probe), hold=lambda x: x * c).R]
+
+    return max(gap(R(1.0), c, R(c)) for c in (2.0**-10, 2.0**-20, 2.0**-40))
+
+
+def _shifts(model: nn.Module) -> tuple[str, ...]:
+    """Return the names of biases and running means that are not 0."""
     given = values(model, {}, torch.float64)
-    read = magnitudes(given)
-    shifts = tuple(name for name, t in given.items() if t.any() and not read[name].any())
-    ones = magnitudes({name: torch.ones_like(t) for name, t in given.items()})
-    scales = [name for name in given if ones[name].any() and name not in masks]
-    return shifts, tuple(name for name in scales if not given[name].any())
+    return tuple(name for name, t in given.items() if is_shift(name) and t.any())
 
 
 def _layer(model: nn.Module, name: str, flow: TracedFlow, is_cut: bool) -> Layer:
     S = flow.scores[name]
     share = S.sum().item() / flow.R if flow.R else 0.0
     zero, negative, not_finite = (int(x.sum()) for x in (S == 0, S < 0, ~S.isfinite()))
-    cause = _cause(S, model.get_parameter(name)) if zero else ""
+    used = any(name in o.layers for o in flow.operations)
+    cause = _cause(S, model.get_parameter(name), used) if zero else ""
     return Layer(name, S.numel(), share, zero, negative, not_finite, is_cut, cause)
 
 
-def _cause(S: Tensor, weight: Tensor) -> str:
+def _cause(S: Tensor, weight: Tensor, used: bool) -> str:
     """Return why scores are 0, as far as the weight itself shows."""
     zero = S == 0
+    if not used:
+        return "the output does not use it"
     if (zero <= (weight == 0)).all():
         return "weights that are 0"
     if zero.all():

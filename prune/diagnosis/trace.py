@@ -1,55 +1,21 @@
-"""Trace a forward pass: the operations, the weights that they read, and their homogeneity."""
+"""Trace the pass that is scored: its operations, the weights that they read, their homogeneity."""
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
-from math import frexp, isfinite
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from prune.positive import NORMALISATIONS, WEIGHTED
+from prune.diagnosis.homogeneity import Given, at_scales, gap, results_of, writes
+from prune.diagnosis.order import Channels, Layout, keeps_order, layer_of
+from prune.skeleton.rules import SHAPES, WEIGHTED
 
 INPUT = "input"
-# Functions that may join or reorder channels, by the name that function, method and operator share.
-MIXING = {
-    "cat",
-    "concat",
-    "stack",
-    "split",
-    "chunk",
-    "getitem",
-    "gather",
-    "index_select",
-    "permute",
-    "transpose",
-    "swapaxes",
-    "movedim",
-    "flip",
-    "roll",
-    "T",
-    "mT",
-    "matmul",
-    "mm",
-    "bmm",
-    "einsum",
-    "scaled_dot_product_attention",
-    "multi_head_attention_forward",
-} | {func.__name__ for func in WEIGHTED}
-JOINING = {"add", "iadd", "radd", "sub", "isub", "rsub", "cat", "concat", "stack"}
-
-
-class Stream(NamedTuple):
-    """The origin of a tensor: the last prunable weights on its way, or INPUT."""
-
-    sources: frozenset[str]
-    in_order: bool  # its channels are those of its one source, in their order
+Names = frozenset[str]
 
 
 class Operation(NamedTuple):
@@ -58,171 +24,205 @@ class Operation(NamedTuple):
     name: str
     module: str  # the innermost module that called it
     layers: tuple[str, ...]  # the prunable weights that it uses
-    reads: Stream
+    reads: Names  # the last prunable weights on the way to it, or INPUT
     defect: float  # the largest |f(c x) - c f(x)| / |c f(x)|: 0 if f is homogeneous
-
-
-class Normalisation(NamedTuple):
-    """One normalisation; scoring reads it as its scale."""
-
-    name: str
-    module: str
-    by_input: bool  # it divides by statistics of its input, not by stored ones
+    layout: Layout | None = None  # of its weight, if it uses one as a layer does
+    in_order: bool = False  # it reads the channels of one layer, in their order
 
 
 @contextmanager
 def running(model: nn.Module) -> Iterator[list[str]]:
-    """Yield a list that always holds the names of the running modules, innermost last."""
+    """Yield a list that always holds the names of the running modules, innermost last.
+
+    Scripted modules take no hooks and are left out.
+    """
     stack: list[str] = []
 
     def leave(*_: object) -> None:
         stack.pop()
 
-    hooks = [m.register_forward_hook(leave) for m in model.modules()]
-    for name, module in model.named_modules():
-        hooks.append(module.register_forward_pre_hook(lambda *_, name=name: stack.append(name)))
-    try:
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            if not isinstance(module, torch.jit.ScriptModule):
+                enter = module.register_forward_pre_hook(lambda *_, name=name: stack.append(name))
+                hooks.callback(enter.remove)
+                hooks.callback(module.register_forward_hook(leave, always_call=True).remove)
         yield stack
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-class NormalisationRecorder(TorchFunctionMode):
-    """Record normalisations; entered last, so before they are replaced."""
-
-    def __init__(self, stack: list[str]):
-        """Take the list that `running` yields."""
-        super().__init__()
-        self.stack = stack
-        self.normalisations: list[Normalisation] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call `func`; record it if it is a normalisation."""
-        kwargs = kwargs or {}
-        if func in NORMALISATIONS:
-            given = inspect.signature(func).bind(*args, **kwargs).arguments
-            by_input = func is not F.batch_norm or given.get("running_var") is None
-            found = Normalisation(func.__name__, self.stack[-1], by_input)
-            self.normalisations.append(found)
-        return func(*args, **kwargs)
 
 
 class Tracer(TorchFunctionMode):
-    """Record operations; entered first, so after normalisations were replaced.
+    """Record operations as they are scored; entered first, so after they were replaced.
 
     Attributes:
         operations: The calls so far, in order.
-        streams: The origin of each tensor that depends on the input.
+        streams: The origin of each tensor that depends on the input, also of a detached one.
+        constants: The prunable weights in each tensor that has a gradient, but no input.
+        unseen: What made streams without a function call that a mode sees: scripted code, custom
+            functions of autograd.
     """
 
-    def __init__(self, x: Tensor, weights: Mapping[str, Tensor], stack: list[str]):
-        """Begin with the input.
+    def __init__(self, weights: Mapping[str, Tensor], stack: list[str]):
+        """Begin without any stream.
 
         Args:
-            x: The network's input.
             weights: name -> the tensor object that the network uses for this prunable weight.
             stack: The list that `running` yields.
         """
         super().__init__()
-        self.names = {id(weight): name for name, weight in weights.items()}
+        self.leaves = {id(weight): name for name, weight in weights.items()}
         self.stack = stack
         self.operations: list[Operation] = []
-        self.streams = WeakTensorKeyDictionary({x: Stream(frozenset({INPUT}), True)})
+        self.streams = WeakTensorKeyDictionary()
+        self.constants = WeakTensorKeyDictionary(
+            {weight: frozenset({name}) for name, weight in weights.items()}
+        )
+        self.unseen: list[str] = []
+        self.made: dict[str, Channels] = {}  # what each layer returned last
+        self.nodes: dict[Any, Names] = {}  # the origin of the streams that autograd's nodes make
+
+    def hold(self, x: Tensor) -> Tensor:
+        """Return a copy of an input, as a stream; a first layer may overwrite it in place."""
+        held = x.clone()
+        layers = tuple(sorted(self.constants.get(x, ())))  # a prunable embedding of ids
+        if layers:
+            self.add("embedding", layers, frozenset({INPUT}), 0.0)
+        self.mark(held, frozenset(layers or {INPUT}))
+        return held
+
+    def mark(self, result: Tensor, sources: Names) -> None:
+        """Note the origin of a stream."""
+        self.streams[result] = sources
+        self.constants.pop(result, None)
+        if result.grad_fn is not None:
+            self.nodes[result.grad_fn] = sources
+
+    def add(self, name: str, layers: tuple[str, ...], reads: Names, defect: float) -> None:
+        """Add an operation that is no layer."""
+        self.operations.append(Operation(name, self.module, layers, reads, defect))
+
+    @property
+    def module(self) -> str:
+        """The name of the innermost running module."""
+        return self.stack[-1] if self.stack else ""
+
+    def origin(self, t: Tensor) -> Names | None:
+        """Return the sources of a tensor, None if it does not depend on the input by a gradient."""
+        if not t.requires_grad or t in self.constants:
+            return None
+        if t not in self.streams:
+            self._find(t)
+        return self.streams.get(t)
+
+    def _find(self, t: Tensor) -> None:
+        """Look for the origin of a tensor, made unseen, in the graph of autograd."""
+        sources, layers = set[str](), set[str]()
+        seen, ahead = set[Any](), [t.grad_fn]
+        while ahead:
+            node = ahead.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            if node in self.nodes:
+                sources |= self.nodes[node]
+                continue
+            leaf = getattr(node, "variable", None)
+            layers |= frozenset() if leaf is None else self.constants.get(leaf, frozenset())
+            ahead += [before for before, _ in node.next_functions]
+        if not sources:
+            self.constants[t] = frozenset(layers)
+            return
+        name = t.grad_fn.name() if t.grad_fn is not None else ""
+        self.unseen.append(self.module)
+        self.add(name, tuple(sorted(layers)), frozenset(sources), 0.0)
+        self.mark(t, frozenset(layers or sources))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call `func`; record it if it computes one floating tensor from another."""
-        given = (args, kwargs or {})
+        given: Given = (args, kwargs or {})
         tensors = [t for t in tree_leaves(given) if isinstance(t, Tensor)]
-        inputs = [t for t in tensors if t in self.streams]
-        # Before the call, which may work in place.
-        scaled = [] if _linear(func, tensors, inputs) else _scaled(func, given, inputs)
+        if not tensors:
+            return func(*args, **given[1])
+        inputs = [t for t in tensors if self.origin(t) is not None]
+        exact = func in SHAPES or not inputs or is_linear(func, tensors, inputs)
+        # Before the call if it works in place.
+        scaled = at_scales(func, given, inputs) if writes(func) and not exact else None
+        reads = frozenset[str]().union(*(self.streams[t] for t in inputs))
         out = func(*args, **given[1])
-        results = floating(out)
-        if inputs and results:
-            defect = max((_gap(results, factor, other) for factor, other in scaled), default=0.0)
-            self._record(_name(func), tensors, inputs, results, defect)
+        if results := results_of(func, args, out):
+            if scaled is None:
+                scaled = [] if exact else at_scales(func, given, inputs)
+            defect = max((gap(results, c, other) for c, other in scaled), default=0.0)
+            self._record(func, tensors, inputs, results, reads, defect)
         return out
 
     def _record(
         self,
-        name: str,
+        func: Callable[..., Any],
         tensors: list[Tensor],
         inputs: list[Tensor],
         results: list[Tensor],
+        reads: Names,
         defect: float,
     ) -> None:
         """Add an operation, and the origin of its results."""
-        layers = tuple(self.names[id(t)] for t in tensors if id(t) in self.names)
-        reads = _joined([self.streams[t] for t in inputs])
-        with_constant = name in JOINING and len(tensors) > len(inputs) and defect
-        label = f"{name} of a constant" if with_constant else name
-        self.operations.append(Operation(label, self.stack[-1], layers, reads, defect))
-        stream = reads._replace(in_order=reads.in_order and name not in MIXING)
-        if layers:
-            stream = Stream(frozenset(layers), True)
+        used = dict.fromkeys(n for t in tensors for n in sorted(self.constants.get(t, ())))
+        if not inputs:
+            self._of_weights(func, tensors, results, frozenset(used))
+            return
+        if not any(result.requires_grad for result in results):
+            self._detached(func, results, reads)
+            return
+        layers = tuple(used)
+        self.add(name_of(func), layers, reads, defect)
+        self._layer(func, tensors, inputs, results[0])
         for result in results:
-            self.streams[result] = stream
+            self.mark(result, frozenset(layers) or reads)
+
+    def _of_weights(
+        self, func: Callable[..., Any], tensors: list[Tensor], results: list[Tensor], used: Names
+    ) -> None:
+        """Note results that have no gradient by the input."""
+        self.constants.update({result: used for result in results if result.requires_grad})
+        known = [self.streams[t] for t in tensors if t in self.streams]
+        if known:
+            rest = [result for result in results if not result.requires_grad]
+            self._detached(func, rest, frozenset[str]().union(*known))
+
+    def _detached(self, func: Callable[..., Any], results: list[Tensor], reads: Names) -> None:
+        """Note the origin of results without a gradient, unless only their shape is taken."""
+        name = name_of(func)
+        if not name.endswith("_like") and not name.startswith("new_"):
+            self.streams.update(dict.fromkeys(results, reads))
+
+    def _layer(
+        self, func: Callable[..., Any], tensors: list[Tensor], inputs: list[Tensor], y: Tensor
+    ) -> None:
+        """Complete the last operation if its weight is used as that of a layer."""
+        last = self.operations[-1]
+        x, weight = (*tensors, None)[:2]
+        if (
+            weight is None
+            or len(inputs) != 1
+            or inputs[0] is not x
+            or (self.leaves.get(id(weight)),) != last.layers
+        ):
+            return
+        layer = layer_of(func, weight, x, y)
+        if layer is None:
+            return
+        source = self.made.get(min(last.reads)) if len(last.reads) == 1 else None
+        in_order = source is not None and keeps_order(source, layer.read)
+        self.operations[-1] = last._replace(layout=layer.layout, in_order=in_order)
+        self.made[last.layers[0]] = layer.made
 
 
-def floating(out: object) -> list[Tensor]:
-    """Return the floating-point tensors in the result of a function."""
-    return [t for t in tree_leaves(out) if isinstance(t, Tensor) and t.is_floating_point()]
-
-
-def _name(func: Any) -> str:
+def name_of(func: Callable[..., Any]) -> str:
     """Return the name of a function, method or property, without underscores around it."""
-    name: str = func.__self__.__name__ if func.__name__ == "__get__" else func.__name__
+    own = getattr(func, "__self__", func) if func.__name__ == "__get__" else func
+    name: str = own.__name__
     return name.strip("_")
 
 
-def _joined(streams: list[Stream]) -> Stream:
-    """Return the origin of a result of several tensors."""
-    sources = frozenset().union(*(stream.sources for stream in streams))
-    return Stream(sources, len(sources) == 1 and all(stream.in_order for stream in streams))
-
-
-def _linear(func: Callable[..., Any], tensors: list[Tensor], inputs: list[Tensor]) -> bool:
+def is_linear(func: Callable[..., Any], tensors: list[Tensor], inputs: list[Tensor]) -> bool:
     """Return True for a convolution or linear layer whose bias is 0 or absent."""
     return func in WEIGHTED and len(inputs) == 1 and not any(bias.any() for bias in tensors[2:])
-
-
-@torch.no_grad()
-def _scaled(
-    func: Callable[..., Any], given: tuple[tuple[Any, ...], dict[str, Any]], inputs: list[Tensor]
-) -> list[tuple[float, list[Tensor]]]:
-    """Return (c, func of its inputs times c) for two powers of two c; scaling does not round.
-
-    The first c brings the largest input between 1/2 and 1. At the large numbers of a dense network
-    a unit like GELU is linear; at these smaller ones, which pruning leads to, it is not. The second
-    c is 2^20 times smaller: there, softmax is almost a mean.
-    """
-    peak = max((float(t.abs().max()) for t in inputs if t.numel()), default=float("inf"))
-    if not isfinite(peak):
-        return []
-    known = {id(t) for t in inputs}
-    to_one = 2.0 ** -max(frexp(peak)[1], -1000)
-
-    def call(factor: float) -> list[Tensor]:
-        times = partial(_times, factor=factor, known=known)
-        args, kwargs = tree_map(times, given)
-        return floating(func(*args, **kwargs))
-
-    return [(factor, call(factor)) for factor in (to_one, to_one * 2.0**-20)]
-
-
-def _times(leaf: Any, factor: float, known: set[int]) -> Any:
-    """Return the leaf times the factor if its id is known, else the leaf itself."""
-    return leaf * factor if id(leaf) in known else leaf
-
-
-@torch.no_grad()
-def _gap(results: list[Tensor], factor: float, scaled: list[Tensor]) -> float:
-    """Return the largest |f(c x) - c f(x)| over the largest |c f(x)|; 0 if numbers overflow."""
-    gaps = [0.0]
-    for y, other in zip(results, scaled, strict=True):
-        if y.numel():
-            expected = y * factor
-            gap, size = float((other - expected).abs().max()), float(expected.abs().max())
-            gaps.append(gap / (size or 1) if isfinite(gap) and isfinite(size) else 0.0)
-    return max(gaps)

@@ -1,17 +1,19 @@
-"""Put a diagnosis into one sentence: whether the theorems hold, and the reasons."""
+"""Put a diagnosis into one sentence: do the theorems hold, for what, and why."""
 
 from collections.abc import Iterator, Sequence
 from math import isfinite
 
 import torch
 
+from prune.diagnosis.itself import Reading
 from prune.diagnosis.measure import Diagnosis
-from prune.diagnosis.trace import Normalisation, Operation
+from prune.diagnosis.trace import Operation
 
 PLAIN = {
     "multi_head_attention_forward": "softmax attention",
     "scaled_dot_product_attention": "softmax attention",
-    "hardtanh": "clamping (hardtanh)",
+    "hardtanh": "hardtanh or ReLU6",
+    "mul": "product of two streams",
 }
 GUARANTEES = "The guarantees (Theorems 1 to 4)"
 MENTIONED = 0.001  # least share of zero scores; large layers draw single zeros by chance
@@ -19,19 +21,30 @@ ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-3}  # of sums over millions o
 
 
 def verdict(diagnosis: Diagnosis) -> tuple[bool, str]:
-    """Return whether Theorem 1 to Theorem 4 hold for what SynFlow scores, and one sentence why.
+    """Return True if Theorem 1 to Theorem 4 hold for the network as scored, and one sentence.
 
     The theorems need homogeneous units (Theorem 1, Theorem 2) and positive scores (Theorem 3,
-    Theorem 4). Zero scores do no harm: those weights lie on no path and go first.
+    Theorem 4). Zero scores do no harm: those weights lie on no path and go first. The sentence says
+    so if the theorems do not hold for the network itself, since its operations are not homogeneous
+    but are read as others that are.
     """
     if against := list(_against(diagnosis)):
+        if diagnosis.otherwise:
+            against.append(f"for itself, it also has {_read(diagnosis.otherwise)}")
         return False, f"{GUARANTEES} do not hold: {'; '.join(against)}."
-    where = _as_scored(diagnosis.normalisations)
-    return True, f"{GUARANTEES} hold{where}: {'; '.join(_terms(diagnosis))}."
+    scored = ""
+    if diagnosis.otherwise:
+        scored = (
+            " for the network as scored, but not for the network itself, where these are not "
+            f"homogeneous: {_read(diagnosis.otherwise)}"
+        )
+    return True, f"{GUARANTEES} hold{scored}{'; as scored,' if scored else ':'} " + (
+        f"{'; '.join(_terms(diagnosis))}."
+    )
 
 
 def _against(diagnosis: Diagnosis) -> Iterator[str]:
-    """Yield each hypothesis of the theorems that the network does not satisfy."""
+    """Yield each hypothesis of the theorems that the network as scored does not satisfy."""
     residual = max(diagnosis.neuron_wise.value, diagnosis.cut_wise.value)
     tolerance = ROUNDING[diagnosis.dtype]
     if diagnosis.inhomogeneous:
@@ -39,8 +52,6 @@ def _against(diagnosis: Diagnosis) -> Iterator[str]:
         yield f"{_listed(diagnosis.inhomogeneous)} not homogeneous, as Theorem 1 needs" + (
             " (seen only when flow is as small as pruning makes it)" if hidden else ""
         )
-        if own := [n for n in diagnosis.normalisations if n.by_input]:
-            yield f"nor is {_counted(own)}, which scoring reads as a scale"
     yield from _bad_scores(diagnosis)
     carried = isfinite(diagnosis.R) and diagnosis.R != 0
     if carried and not diagnosis.inhomogeneous and residual > tolerance:
@@ -79,36 +90,37 @@ def _terms(diagnosis: Diagnosis) -> Iterator[str]:
     size = sum(layer.size for layer in diagnosis.layers)
     zero = sum(layer.zero for layer in diagnosis.layers)
     if zero / size >= MENTIONED:
-        causes = list(dict.fromkeys(layer.cause for layer in diagnosis.layers if layer.zero))
-        if diagnosis.zero_scales:
-            causes = [f"{_first(diagnosis.zero_scales)} is 0 throughout"]
+        causes = dict.fromkeys(layer.cause for layer in diagnosis.layers if layer.zero)
         yield f"{zero / size:.1%} of the weights score 0 and go first ({', '.join(causes)})"
     if diagnosis.shifts:
         yield f"{_first(diagnosis.shifts)} is not 0 but read as 0"
-
-
-def _as_scored(normalisations: Sequence[Normalisation]) -> str:
-    own = [n for n in normalisations if n.by_input]
-    if not own:
-        return ""
-    return (
-        f" for the network as it is scored, but not for itself, since {_counted(own)} divides by "
-        "statistics of its input and scoring reads a scale"
-    )
+    if diagnosis.zeros:
+        yield f"{_first(diagnosis.zeros)} is 0 throughout but read as 1"
+    if diagnosis.simplified:
+        yield f"{_read(diagnosis.simplified)} for positive scores"
 
 
 def _listed(operations: Sequence[Operation]) -> str:
     """Return "gelu (12 times, first in encoder.mlp.1) and softmax (once, in head.2) are"."""
-    groups = _groups(operations)
-    texts = [f"{name} ({_times(modules)})" for name, modules in groups.items()]
-    return " and ".join(texts) + (" is" if len(texts) == 1 else " are")
+    return _counted(operations) + (" is" if len(_groups(operations)) == 1 else " are")
 
 
-def _counted(normalisations: Sequence[Normalisation]) -> str:
-    return " or ".join(f"{n} ({_times(m)})" for n, m in _groups(normalisations).items())
+def _read(found: Sequence[Reading]) -> str:
+    """Return "gelu (12 times, first in encoder.mlp.1) read as ReLU, norm (once, in 0) as ..."."""
+    readings = dict.fromkeys(one.reading for one in found)
+    texts = []
+    for reading in readings:
+        same = [one for one in found if one.reading == reading]
+        texts.append(f"{_counted(same)} read as {reading}")
+    return ", ".join(texts)
 
 
-def _groups(found: Sequence[Operation] | Sequence[Normalisation]) -> dict[str, list[str]]:
+def _counted(found: Sequence[Operation] | Sequence[Reading]) -> str:
+    groups = _groups(found)
+    return " and ".join(f"{name} ({_times(modules)})" for name, modules in groups.items())
+
+
+def _groups(found: Sequence[Operation] | Sequence[Reading]) -> dict[str, list[str]]:
     """Return name -> the modules in which operations of this name were found."""
     groups: dict[str, list[str]] = {}
     for one in found:
