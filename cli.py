@@ -142,11 +142,11 @@ def selfcheck(ctx: click.Context, device: str, published: bool, data_dir, result
 @main.command("inspect")
 @click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
 def inspect_command(directory: Path) -> None:
-    """Show layers, empty tensors, connected or not, and the certificate of Theorem 4."""
+    """Show layers, weights on a path, connected or not, and the certificate of Theorem 4."""
     from experiments.commandline import reports
     from experiments.runs.inspection import inspect
 
-    click.echo(reports.inspection(*inspect(directory)))
+    click.echo(reports.inspection(inspect(directory)))
 
 
 @main.command("export")

@@ -23,6 +23,7 @@ PRUNING_DETAILS = (  # fields without a meaning where all weights are kept
     "ablate",
     "cycles",
     "rewind",
+    "exclude",
 )
 ELSEWHERE = ("data_dir", "results", "workers")  # fields that do not change the result
 
@@ -36,6 +37,7 @@ BEFORE: dict[str, object] = {
     "cycles": 0,
     "rewind": True,
     "train_images": None,
+    "exclude": (),
 }
 
 
@@ -73,6 +75,7 @@ class RunConfig:
     cycles: int = 0  # of iterative magnitude pruning; 0 prunes at initialisation
     rewind: bool = True
     train_images: int | None = None  # size of a fixed subset of the training set; None: all
+    exclude: tuple[str, ...] = ()  # patterns of the weights that stay dense and do not count
     workers: int | None = None
     data_dir: str = "data"
     results: str = "results"
@@ -135,4 +138,5 @@ def restore(stored: Mapping[str, object]) -> RunConfig:
         raise ValueError(f"the stored config has unknown fields: {', '.join(sorted(unknown))}")
     if missing := names - set(stored) - set(BEFORE):
         raise ValueError(f"the stored config lacks {', '.join(sorted(missing))}")
-    return RunConfig(**BEFORE | {**stored, "lr_drops": tuple(stored["lr_drops"])})
+    lists = {name: tuple(stored[name]) for name in ("lr_drops", "exclude") if name in stored}
+    return RunConfig(**BEFORE | {**stored, **lists})

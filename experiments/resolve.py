@@ -5,11 +5,12 @@ from functools import cache
 from math import inf
 
 import torch
+from torch import nn
 
 from experiments.config import ABLATIONS, DTYPES, HYPERPARAMETERS, RunConfig, usual_steps
-from prune.masks import prunable, size
 from prune.schedules import SCHEDULES, SCOPES, target
 from prune.scores import READS_DATA, SCORES
+from prune.weights import chosen, prunable
 from train.data import known
 from train.initial import INITS
 from train.models import MODELS, build, check_name, input_shape
@@ -32,6 +33,8 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
     given = {name: value for name, value in given.items() if value is not None}
     if given.get("cycles", 0) > 0:
         given |= {"pruner": "magnitude", "steps": given["cycles"]}
+    if "exclude" in given:
+        given["exclude"] = tuple(sorted(set(given["exclude"])))
     default = RunConfig()
     model, dataset = (given.get(n, getattr(default, n)) for n in ("model", "dataset"))
     check_name(model)
@@ -61,6 +64,7 @@ def check(config: RunConfig, given: Mapping[str, object]) -> None:
     """
     _check_pruning(config, given)
     _check_ablation(config)
+    _check_exclude(config)
     _check_training(config, given)
     _check_train_images(config)
     _check_speed(config, given)
@@ -95,6 +99,11 @@ def _check_ablation(config: RunConfig) -> None:
         raise ValueError("--ablate reinit does nothing with --epochs 0: masks stay as they are")
     if config.ablate == "invert" and config.schedule == "certified":
         raise ValueError("--ablate invert would close the last path, which certified refuses")
+
+
+def _check_exclude(config: RunConfig) -> None:
+    if config.exclude and config.compression == 1:
+        raise ValueError("--exclude does nothing with --compression 1: all weights stay dense")
 
 
 def _check_training(config: RunConfig, given: Mapping[str, object]) -> None:
@@ -163,23 +172,39 @@ def _check_model(config: RunConfig, given: Mapping[str, object]) -> None:
     if config.width != 1 and config.model not in MODELS:
         raise ValueError(f"--width scales {', '.join(MODELS)}; not {config.model}")
     if config.model in MODELS or config.model.startswith("torchvision:"):
-        N = _prunable_size(config.model, config.dataset, config.width, config.init)
-        target(N, config.compression)
+        network = config.model, config.dataset, config.width, config.init
+        target(_prunable_size(*network, config.exclude), config.compression)
     elif "init" in given:
         raise ValueError(f"--init does nothing: {config.model} keeps the weights that it makes")
 
 
 @cache
-def _prunable_size(model: str, dataset: str, width: float, init: str) -> int:
+def _prunable_size(
+    model: str, dataset: str, width: float, init: str, exclude: tuple[str, ...]
+) -> int:
     """N, without building the network in memory.
 
     Raises:
-        ValueError: If there is no such network for images of this shape.
+        ValueError: If there is no such network for images of this shape, or a pattern of
+            `exclude` fits none of its weights, or nothing is left.
     """
     images = known(dataset)
     with torch.device("meta"):
         network = build(model, input_shape(model, images.shape), images.classes, width, init)
-    return size(prunable(network))
+    return sum(weight.numel() for weight in _selected(network, exclude).values())
+
+
+def _selected(network: nn.Module, exclude: tuple[str, ...]) -> dict[str, nn.Parameter]:
+    """The prunable weights that no pattern excludes.
+
+    Raises:
+        ValueError: If a pattern fits no weight, or none is left; in the words of the command line.
+    """
+    excluded = chosen(network, exclude, "--exclude")
+    left = {name: w for name, w in prunable(network).items() if name not in excluded}
+    if not left:
+        raise ValueError(f"--exclude {','.join(exclude)} leaves nothing to prune")
+    return left
 
 
 def device_named(name: str) -> str:

@@ -19,15 +19,18 @@ class Series(NamedTuple):
     steps: int | None = None
     cycles: int = 0  # of imp
     rewound: bool = True  # of imp
+    exclude: tuple[str, ...] = ()  # patterns of the weights that stay dense
 
     @property
     def variant(self) -> str:
         """The difference from the pruner as the paper uses it, in words; empty if there is none."""
         if self.cycles:
             plural = "s" if self.cycles > 1 else ""
-            return f"{self.cycles} cycle{plural}{'' if self.rewound else ', not rewound'}"
-        words = [self.schedule, self.scope, self.score_dtype, self.ablate]
-        words.append(None if self.steps is None else f"{self.steps} steps")
+            words = [f"{self.cycles} cycle{plural}{'' if self.rewound else ', not rewound'}"]
+        else:
+            words = [self.schedule, self.scope, self.score_dtype, self.ablate]
+            words.append(None if self.steps is None else f"{self.steps} steps")
+        words.append(f"without {','.join(self.exclude)}" if self.exclude else None)
         return " ".join(word for word in words if word is not None)
 
     @property
@@ -46,7 +49,8 @@ def series_of(config: RunConfig) -> Series:
     if config.compression == 1:
         return DENSE
     if config.cycles:
-        return Series("imp", cycles=config.cycles, rewound=config.rewind)
+        kind = {"cycles": config.cycles, "rewound": config.rewind, "exclude": config.exclude}
+        return Series("imp", **kind)
     return Series(
         config.pruner,
         schedule=_unless(config.schedule, "exponential"),
@@ -54,6 +58,7 @@ def series_of(config: RunConfig) -> Series:
         score_dtype=_unless(config.score_dtype, "float64"),
         ablate=config.ablate,
         steps=_unless(config.steps, usual_steps(config.pruner, config.schedule)),
+        exclude=config.exclude,
     )
 
 

@@ -9,6 +9,18 @@ MODEL_HELP = (
 DATASET_HELP = "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagenet."
 PRUNER_HELP = "random, magnitude, snip, grasp, synflow, skeletonization or taylor-fo."
 FOLDER = click.Path(file_okay=False)
+
+
+def patterns(_, option: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    """ "fc.*,conv1" -> ("conv1", "fc.*"): sorted, each once."""
+    if text is None:
+        return None
+    found = {part.strip() for part in text.split(",")}
+    if "" in found:
+        raise click.BadParameter(f"{text!r} is not a list of names like classifier.*,conv1.weight")
+    return tuple(sorted(found))
+
+
 OPTIONS = {
     "model": {"help": MODEL_HELP + "  [mlp]"},
     "dataset": {"help": DATASET_HELP + "  [digits]"},
@@ -17,6 +29,11 @@ OPTIONS = {
     "steps": {"type": int, "help": "Pruning iterations.  [100 for synflow, else 1]"},
     "schedule": {"help": "exponential, linear or certified.  [exponential]"},
     "scope": {"help": "global or local.  [global]"},
+    "exclude": {
+        "help": "Patterns of weights that stay dense: classifier.*,conv1.weight.  [none]",
+        "metavar": "A,B,...",
+        "callback": patterns,
+    },
     "ablate": {"help": "Sanity check: shuffle, reinit or invert.  [none]"},
     "seed": {"type": int, "help": "Seed of weights, data order and random scores.  [0]"},
     "width": {"type": float, "help": "Factor of every hidden width.  [1]"},
@@ -48,7 +65,7 @@ OPTIONS = {
     "results": {"type": FOLDER, "default": "results", "show_default": True},
 }
 NETWORK_OPTIONS = ("model", "dataset", "seed", "width", "init", "device", "score-dtype")
-PRUNING_OPTIONS = ("pruner", "compression", "steps", "schedule", "scope", "ablate")
+PRUNING_OPTIONS = ("pruner", "compression", "steps", "schedule", "scope", "exclude", "ablate")
 TRAINING_OPTIONS = (
     "recipe",
     "epochs",
@@ -74,6 +91,7 @@ IMP_OPTIONS = (
     "compression",
     "cycles",
     "rewind/--no-rewind",
+    "exclude",
     *TRAINING_OPTIONS,
     *SPEED_OPTIONS,
     *PLACE_OPTIONS,

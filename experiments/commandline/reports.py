@@ -10,14 +10,16 @@ from experiments.runs.inspection import certificate
 
 if TYPE_CHECKING:
     from experiments.runs.export import Export
+    from experiments.runs.inspection import Inspection
     from experiments.sweeps.workers import Outcome
 
 
 def outcome(result: Mapping, path: Path) -> str:
     """The counts and accuracies of a run; the last line is `result: PATH`."""
     state = "connected" if result["connected"] else "NOT connected (layer-collapse)"
+    live = f"{result['effective']:,} effective, " if "effective" in result else ""  # new results
     lines = [
-        f"kept {result['kept']:,} of {result['prunable']:,} weights, "
+        f"kept {result['kept']:,} of {result['prunable']:,} weights, {live}"
         f"{len(result['empty_tensors'])} empty tensors, {state}"
     ]
     for name in ("untrained", "best", "final"):
@@ -67,22 +69,38 @@ def undone(outcomes: Sequence["Outcome"], count: int) -> str:
     return f"{len(outcomes)} of {count} runs are not finished ({reasons})"
 
 
-def inspection(result: Mapping, layers: list[dict[str, str]]) -> str:
-    """Table of layers, empty tensors, connected or not, and the certificate of Theorem 4."""
-    wide = max(len(row["name"]) for row in layers)
-    lines = [f"{'tensor':{wide}}  {'shape':>16} {'size':>12} {'kept':>12} {'density':>9}"]
-    for row in layers:
-        numbers = f"{int(row['size']):12,} {int(row['kept']):12,} {float(row['density']):9.2%}"
-        lines.append(f"{row['name']:{wide}}  {row['shape']:>16} {numbers}")
-    lines += [
+def inspection(found: "Inspection") -> str:
+    """Table of layers; counts, connected or not, the certificate of Theorem 4, and the notes."""
+    result = found.result
+    excluded = result["config"].get("exclude")
+    lines = [
+        *_layers(found.layers),
         f"\nkept {result['kept']:,} of {result['prunable']:,} weights: "
         f"compression {result['compression']:g} in {result['steps']} steps, "
         f"scores in {result['score_dtype']}",
+        f"effective: {result['effective']:,} lie on a path from input to output",
         f"empty tensors: {', '.join(result['empty_tensors']) or 'none'}",
+        *([f"dense and not counted: {', '.join(excluded)}"] if excluded else []),
         f"connected: {'yes' if result['connected'] else 'no, no path is left (layer-collapse)'}",
         certificate(result),
+        found.compact,
+        *result.get("notes", ()),
     ]
     return "\n".join(lines)
+
+
+def _layers(rows: list[dict]) -> Iterator[str]:
+    """A line for each tensor; dead in and out are channels that no effective weight joins."""
+    wide = max(len(row["name"]) for row in rows)
+    heads = {"size": 12, "kept": 12, "effective": 12, "density": 9, "dead in": 9, "dead out": 9}
+    heading = " ".join(f"{head:>{width}}" for head, width in heads.items())
+    yield f"{'tensor':{wide}}  {'shape':>16} {heading}"
+    for row in rows:
+        yield (
+            f"{row['name']:{wide}}  {row['shape']:>16} {row['size']:12,} {row['kept']:12,} "
+            f"{row['effective']:12,} {row['density']:9.2%} {row['dead_inputs']:9,} "
+            f"{row['dead_outputs']:9,}"
+        )
 
 
 def export(made: "Export") -> str:

@@ -127,7 +127,7 @@ def _published(panel: collect.Panel, name: str, best: bool) -> dict[Series, dict
 
 def _ends(axis, panel: collect.Panel) -> None:
     """Draw the largest possible compression, and an arrow where each curve collapses."""
-    row = panel.rows[0]
+    row = max(panel.rows, key=lambda row: row["prunable"])  # --exclude counts fewer
     limit, top = row["prunable"] / row["tensors"], axis.get_ylim()[1]
     axis.axvline(limit, color=style.INK, ls="--", lw=1.1)
     axis.text(limit, top, "max compression ", rotation=90, fontsize=7, ha="right",
@@ -175,4 +175,15 @@ def _notes(panels: list[collect.Panel], best: bool, name: str) -> Iterator[str]:
             ]
             if gaps:
                 text += f"; from published {fmean(gaps):+.2f} points in the mean"
-            yield text
+            yield text + _effective(rows)
+
+
+def _effective(rows: list[dict]) -> str:
+    """The effective among the kept weights at the largest compression, where runs tell them."""
+    known = [row for row in rows if row["effective"] is not None]
+    if not known:
+        return ""
+    largest = max(row["compression"] for row in known)
+    found = [row for row in known if row["compression"] == largest]
+    shares = ", ".join(f"{row['effective']:,} of {row['kept']:,}" for row in found)
+    return f"; effective at 10^{log10(largest):.3g}: {shares} kept weights (by seed)"

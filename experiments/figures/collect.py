@@ -1,6 +1,6 @@
 """The runs in a results folder, sorted into panels and curves."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,17 @@ from train.data import known
 
 # The fields of a configuration that are not part of a panel's setting.
 POINT = ("compression", "seed")  # the place on a curve
-CURVE = ("pruner", "steps", "schedule", "scope", "score_dtype", "ablate", "cycles", "rewind")
+CURVE = (
+    "pruner",
+    "steps",
+    "schedule",
+    "scope",
+    "score_dtype",
+    "ablate",
+    "cycles",
+    "rewind",
+    "exclude",
+)
 WITHOUT_EFFECT = ("device", "record_weights")  # on accuracies
 ONCE = ("series", "compression", "seed")  # of several runs that agree in these, one is shown
 NAMES = {
@@ -135,12 +145,19 @@ def _row(result: Mapping) -> dict:
         "empty_tensors": len(result["empty_tensors"]),
         "prunable": result["prunable"],
         "tensors": len(result["density"]),
+        "kept": result["kept"],
+        "effective": result.get("effective"),  # results of older versions lack it
     }
 
 
-def table(rows: Iterable[dict]) -> list[dict]:
-    """The rows as a figure's CSV has them: the label in place of the series."""
-    return [{**row, "series": row["series"].label} for row in rows]
+def table(rows: Sequence[dict]) -> list[dict]:
+    """The rows as a figure's CSV has them: the label in place of the series.
+
+    `kept` and `effective` are columns if a run has both.
+    """
+    absent = () if any(row["effective"] is not None for row in rows) else ("kept", "effective")
+    shown = [{k: v for k, v in row.items() if k not in absent} for row in rows]
+    return [{**row, "series": row["series"].label} for row in shown]
 
 
 def curves(rows: Iterable[dict]) -> dict[Series, list[dict]]:

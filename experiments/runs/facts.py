@@ -8,20 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from prune import Step, connected, prunable
+from prune import Probe, Step, connected, effective, prunable
 from prune.masks import Masks, kept, size
 
 
 def layer_rows(model: nn.Module, masks: Masks, scores: Mapping[str, Tensor] | None) -> list[dict]:
-    """One row of layers.csv for each prunable tensor, in the order of `named_parameters`.
+    """One row of layers.csv for each tensor that has a mask, in the order of the masks.
 
     `score_sum` and `score_mean` are those of the last scoring, over the whole tensor, in which a
     weight pruned before scores 0 (except for random scores). `mean_square_weight` is that of the
     kept weights at initialisation, and empty if none is kept.
     """
     return [
-        _layer_row(name, weight.detach(), masks[name], scores[name] if scores else None)
-        for name, weight in prunable(model).items()
+        _layer_row(name, model.get_parameter(name).detach(), mask, scores[name] if scores else None)
+        for name, mask in masks.items()
     ]
 
 
@@ -40,10 +40,10 @@ def _layer_row(name: str, weight: Tensor, mask: Tensor, scores: Tensor | None) -
     }
 
 
-def weight_rows(model: nn.Module, epoch: int) -> list[dict]:
-    """One row of weights.csv for each prunable tensor: the mean over all its squared weights.
+def weight_rows(model: nn.Module, epoch: int, exclude: tuple[str, ...] = ()) -> list[dict]:
+    """One row of weights.csv for each tensor that is pruned: the mean over its squared weights.
 
-    Pruned weights are 0 and count as such.
+    Pruned weights are 0 and count as such; tensors that `exclude` leaves dense have no row.
     """
     return [
         {
@@ -51,7 +51,7 @@ def weight_rows(model: nn.Module, epoch: int) -> list[dict]:
             "name": name,
             "mean_square": weight.detach().double().square().mean().item(),
         }
-        for name, weight in prunable(model).items()
+        for name, weight in prunable(model, exclude=exclude).items()
     ]
 
 
@@ -71,17 +71,24 @@ def pruning_facts(
 ) -> dict:
     """The entries of result.json that describe the masks; `steps` are the rows of steps.csv."""
     ratios = [row["prune_cut_ratio"] for row in steps if row["prune_cut_ratio"] is not None]
-    density = {name: int(mask.sum()) / mask.numel() for name, mask in masks.items()}
+    density, probe = _densities(masks), Probe(shape)
+    live = effective(model, masks, probe)
     return {
         "prunable": size(masks),
         "kept": kept(masks),
         "compression": size(masks) / kept(masks),
         "density": density,
         "empty_tensors": [name for name, fraction in density.items() if fraction == 0],
-        "connected": connected(model, masks, shape),
+        "effective": kept(live),
+        "effective_density": _densities(live),
+        "connected": connected(model, masks, probe),
         "max_prune_cut_ratio": max(ratios, default=None),
         "steps": len(steps),
     }
+
+
+def _densities(masks: Masks) -> dict[str, float]:
+    return {name: int(mask.sum()) / mask.numel() for name, mask in masks.items()}
 
 
 def masks_sha256(masks: Masks) -> str:

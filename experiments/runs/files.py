@@ -3,7 +3,7 @@
 import csv
 import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import filter as matching
 from importlib.metadata import version
@@ -156,24 +156,27 @@ def read_result(path: Path) -> dict:
     return result
 
 
-def write_masks(path: Path, masks: Masks, config: RunConfig) -> None:
-    """Write a mask file, with the run that made it as metadata."""
+def write_masks(path: Path, masks: Masks, config: RunConfig, notes: Sequence[str] = ()) -> None:
+    """Write a mask file, with the run that made it and the notes on its pruning as metadata."""
     owner = {"run": config.directory.name, "config": json.dumps(config.decisive)}
-    save_masks(masks, path, owner)
+    save_masks(masks, path, owner | ({"notes": json.dumps(notes)} if notes else {}))
 
 
-def read_masks(path: Path, model: nn.Module, config: RunConfig) -> dict[str, Tensor]:
-    """Read a mask file of the run of this configuration.
+def read_masks(
+    path: Path, model: nn.Module, config: RunConfig
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Read a mask file of the run of this configuration: the masks, and the notes.
 
     Raises:
         ValueError: If it is damaged, does not fit the model, or another run made it.
     """
-    masks = load_masks(path, model)
+    masks = load_masks(path, model, exclude=config.exclude)
     with np.load(path, allow_pickle=False) as archive:
         owner = str(archive["__run"]) if "__run" in archive else "no run"
+        notes = json.loads(str(archive["__notes"])) if "__notes" in archive else []
     if owner != config.directory.name:
         raise ValueError(f"mask file {path} is that of {owner}, not of {config.directory.name}")
-    return masks
+    return masks, notes
 
 
 def versions() -> dict[str, str]:

@@ -11,12 +11,14 @@ from experiments.config import RunConfig
 from experiments.runs import files
 from experiments.runs.build import initial_model, probe_shape
 from experiments.runs.facts import layer_rows, pruning_facts
+from experiments.runs.notes import heard
 from experiments.runs.progress import Progress
 from experiments.runs.run import Pruned, experiment, run
 from experiments.runs.training import apply_everywhere, fit, seconds_of
 from prune import load_masks
 from prune.masks import Masks, dense_masks, keep_top, kept, size
 from prune.schedules import SCHEDULES
+from prune.watch import warn_uncovered
 from train import checkpoint
 from train.batches import Task
 from train.ranks import of_first, rank
@@ -52,7 +54,7 @@ def perform(config: RunConfig, progress: Progress | None = None) -> Path:
 
 
 def _prune_in_cycles(config: RunConfig, data: Task, progress: Progress) -> Pruned:
-    masks, rows = dense_masks(initial_model(config)), []
+    masks, rows = dense_masks(initial_model(config), exclude=config.exclude), []
     for cycle in range(1, config.cycles + 1):
         finished = of_first(partial(_finished, config, cycle))
         masks, row = finished or _cycle(config, cycle, masks, data, progress)
@@ -61,9 +63,12 @@ def _prune_in_cycles(config: RunConfig, data: Task, progress: Progress) -> Prune
     if rank() == 0:
         _write_tables(config, masks, steps)
     model = _start(config, config.cycles + 1)
-    facts = pruning_facts(model, masks, steps, probe_shape(config))
+    notes: list[str] = []
+    with heard(notes, progress):
+        warn_uncovered(model, masks, None, config.exclude)
+        facts = pruning_facts(model, masks, steps, probe_shape(config))
     apply_everywhere(model, masks)
-    return Pruned(model, facts | {"cycles": rows}, seconds_of(rows))
+    return Pruned(model, facts | {"notes": notes, "cycles": rows}, seconds_of(rows))
 
 
 def _start(config: RunConfig, cycle: int) -> nn.Module:

@@ -2,34 +2,98 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-from experiments.config import restore
+import torch
+from torch import nn
+
+from experiments.config import RunConfig, restore
 from experiments.runs import files
 from experiments.runs.build import initial_model, probe_shape
+from experiments.runs.channels import dead_channels
 from experiments.runs.facts import pruning_facts
-from prune import load_masks
+from experiments.runs.notes import heard
+from experiments.runs.progress import Silent
+from prune import Probe, apply, effective, load_masks, release
+from prune.compact import compact
+from train import checkpoint
 
 
-def inspect(directory: Path) -> tuple[dict, list[dict]]:
+class Inspection(NamedTuple):
+    """A finished run, checked."""
+
+    result: dict  # of result.json, with the facts that older versions did not write
+    layers: list[dict]  # rows of layers.csv, and "effective", "dead_inputs", "dead_outputs"
+    compact: str  # what `compact` would leave, in a sentence
+
+
+def inspect(directory: Path) -> Inspection:
     """Read the result and the rows of layers.csv of a run, and check its masks.
 
-    The network is built again; counts, densities and `connected` are computed again.
+    The network is built again; counts, densities, `effective` and `connected` are computed again.
 
     Raises:
         FileNotFoundError: If a file of the run is missing.
         ValueError: If a file is damaged, or the masks are not those of the result.
+    """
+    result, config, rows = checked(directory)
+    model = initial_model(config)
+    masks = load_masks(directory / files.MASKS, model, exclude=config.exclude)
+    with heard([], Silent()):
+        live = effective(model, masks, Probe(probe_shape(config)))
+    dead = dead_channels(model, live)
+    for row in rows:
+        name = row["name"]
+        row |= {"effective": int(live[name].sum())}
+        row |= dict(zip(("dead_inputs", "dead_outputs"), dead[name], strict=True))
+    return Inspection(result, rows, _left(directory, config))
+
+
+def checked(directory: Path) -> tuple[dict, RunConfig, list[dict]]:
+    """Read the result of a run, its configuration for the CPU, and the rows of layers.csv.
+
+    Raises:
+        FileNotFoundError, ValueError: As `inspect`.
     """
     result = files.read_result(directory / files.RESULT)
     config = replace(restore(result["config"]), device="cpu")
     layers = files.read_rows(directory / files.LAYERS, files.LAYER_COLUMNS)
     steps = files.read_rows(directory / files.STEPS, files.STEP_COLUMNS)
     model = initial_model(config)
-    masks = load_masks(directory / files.MASKS, model)
-    facts = pruning_facts(model, masks, steps, probe_shape(config))
+    masks = load_masks(directory / files.MASKS, model, exclude=config.exclude)
+    with heard([], Silent()):
+        facts = pruning_facts(model, masks, steps, probe_shape(config))
     for key, value in facts.items():
-        if result[key] != value:
+        if result.get(key, value) != value:
             raise ValueError(f"{directory}: {key} of the masks is not that of {files.RESULT}")
-    return result, layers
+    return result | facts, config, layers
+
+
+def network(directory: Path, config: RunConfig) -> nn.Module:
+    """The network at the end of a run, in eval mode: its weights with the pruned ones 0.
+
+    Raises:
+        FileNotFoundError: If the file with the weights or the masks is missing.
+    """
+    model = initial_model(config)
+    if config.epochs:
+        state = checkpoint.load(directory / files.CHECKPOINT, torch.device("cpu"))
+        if state is None:
+            raise FileNotFoundError(f"{directory / files.CHECKPOINT} with the weights is gone")
+        model.load_state_dict(state["model"])
+    apply(model, load_masks(directory / files.MASKS, model, exclude=config.exclude))
+    return release(model).eval()
+
+
+def _left(directory: Path, config: RunConfig) -> str:
+    """The number of parameters that `compact` leaves, or the reason why it cannot."""
+    try:
+        masked = network(directory, config)
+        small = compact(masked, torch.zeros(2, *probe_shape(config)))
+    except (ValueError, FileNotFoundError) as error:
+        return f"no smaller network: {error}"
+    before, after = (sum(p.numel() for p in net.parameters()) for net in (masked, small))
+    return f"compact would leave {after:,} of {before:,} parameters"
 
 
 def certificate(result: dict) -> str:

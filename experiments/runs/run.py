@@ -13,6 +13,7 @@ from experiments.config import DTYPES, RunConfig
 from experiments.runs import files
 from experiments.runs.build import images, initial_model, probe, probe_shape
 from experiments.runs.facts import layer_rows, pruning_facts, step_row
+from experiments.runs.notes import heard, readings
 from experiments.runs.pack import unpack
 from experiments.runs.progress import Progress, Silent
 from experiments.runs.provenance import provenance
@@ -85,18 +86,19 @@ def experiment(config: RunConfig, progress: Progress | None, pruning: Pruning) -
 
 def _prune_at_initialisation(config: RunConfig, data: Task | None, progress: Progress) -> Pruned:
     model = initial_model(config)
-    masks, steps = of_first(lambda: _masks_and_steps(config, model, data, progress))
-    facts = pruning_facts(model, masks, steps, probe_shape(config))
+    masks, notes, steps = of_first(lambda: _masks_and_steps(config, model, data, progress))
+    with heard(notes, progress):
+        facts = pruning_facts(model, masks, steps, probe_shape(config))
     if config.ablate == "reinit":
         model = initial_model(config, REINIT)
     apply_everywhere(model, masks)
-    return Pruned(model, facts, seconds_of(steps))
+    return Pruned(model, facts | {"notes": notes}, seconds_of(steps))
 
 
 def _masks_and_steps(
     config: RunConfig, model: nn.Module, data: Task | None, progress: Progress
-) -> tuple[dict[str, Tensor], list[dict]]:
-    """Prune, unless the masks are saved; read the masks and the rows of steps.csv.
+) -> tuple[dict[str, Tensor], list[str], list[dict]]:
+    """Prune, unless the masks are saved; read the masks, the notes and the rows of steps.csv.
 
     They are read from the files also right after they were written. So a resumed run goes on
     from exactly what an uninterrupted one has.
@@ -104,8 +106,8 @@ def _masks_and_steps(
     directory = config.directory
     if not (directory / files.MASKS).exists():
         _prune_and_save(config, model, data, progress)
-    masks = files.read_masks(directory / files.MASKS, model, config)
-    return masks, files.read_rows(directory / files.STEPS, files.STEP_COLUMNS)
+    masks, notes = files.read_masks(directory / files.MASKS, model, config)
+    return masks, notes, files.read_rows(directory / files.STEPS, files.STEP_COLUMNS)
 
 
 def _prune_and_save(
@@ -114,17 +116,21 @@ def _prune_and_save(
     """Write layers.csv, steps.csv and, last, masks.npz, which marks the pruning as done."""
     progress.begin(f"pruning to 1/{config.compression:g}", config.steps)
     on_step = _StepRecorder(config, progress)
-    masks = prune(
-        model,
-        _score(config),
-        probe(config, data),
-        config.compression,
-        steps=config.steps,
-        schedule=config.schedule,
-        scope=config.scope,
-        score_dtype=DTYPES[config.score_dtype],
-        report=on_step,
-    )
+    given = probe(config, data)
+    notes = readings(model, given) if config.pruner == "synflow" else []
+    with heard(notes, progress):
+        masks = prune(
+            model,
+            _score(config),
+            given,
+            config.compression,
+            steps=config.steps,
+            schedule=config.schedule,
+            scope=config.scope,
+            score_dtype=DTYPES[config.score_dtype],
+            report=on_step,
+            exclude=config.exclude,
+        )
     if config.ablate == "shuffle":
         masks = shuffled(masks, torch.Generator().manual_seed(seed_of(config.seed, SHUFFLE)))
     # `scores` takes one more scoring. Certified takes no step if all weights are kept.
@@ -132,7 +138,7 @@ def _prune_and_save(
     layers = layer_rows(model, masks, scores)
     files.write_rows(config.directory / files.LAYERS, files.LAYER_COLUMNS, layers)
     files.write_rows(config.directory / files.STEPS, files.STEP_COLUMNS, on_step.rows)
-    files.write_masks(config.directory / files.MASKS, masks, config)
+    files.write_masks(config.directory / files.MASKS, masks, config, notes)
 
 
 def _score(config: RunConfig) -> str | Score:

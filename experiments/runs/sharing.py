@@ -29,6 +29,7 @@ class Training(NamedTuple):
     options: tuple[tuple[str, object], ...]  # fields of the configuration that it depends on
     init: str  # of the initial weights
     compressions: tuple[str, ...]  # after each cycle before it, to 9 digits
+    exclude: tuple[str, ...]  # of the cycles before it
     trained: bool  # whether it begins with weights that are not the initial ones
     owner: str | None  # the only run that has it; None: any run of these options
 
@@ -45,7 +46,14 @@ def trainings(config: RunConfig) -> list[Training]:
     owner = None if shares else config.directory.name
     compressions = tuple(f"{config.compression ** (k / n):.9g}" for k in range(1, n + 1))
     return [
-        Training(options, config.init, compressions[:k], k > 0 and not config.rewind, owner)
+        Training(
+            options,
+            config.init,
+            compressions[:k],
+            config.exclude if k else (),
+            k > 0 and not config.rewind,
+            owner,
+        )
         for k in range(n + 1)
     ]
 

@@ -95,12 +95,12 @@ class _EpochRecorder:
         path = self.directory / files.WEIGHTS
         if path.exists():
             return files.read_rows(path, files.WEIGHT_COLUMNS)
-        return weight_rows(self.model, 0)
+        return weight_rows(self.model, 0, self.config.exclude)
 
     def _record_weights(self, epoch: int) -> None:
         """Add the rows of an epoch, unless an earlier session has done so."""
         if self.weights is not None and epoch > self.weights[-1]["epoch"]:
-            self.weights.extend(weight_rows(self.model, epoch))
+            self.weights.extend(weight_rows(self.model, epoch, self.config.exclude))
             files.write_rows(self.directory / files.WEIGHTS, files.WEIGHT_COLUMNS, self.weights)
 
 

@@ -56,6 +56,8 @@ def grid(axes: Mapping[str, Sequence], given: Mapping[str, object]) -> list[RunC
     for name in ("steps", "schedule", "scope", "rewind"):
         if given.get(name) is not None and all(getattr(c, name) != given[name] for c in configs):
             raise ValueError(f"--{name} {given[name]} does nothing in this sweep")
+    if given.get("exclude") and not any(config.exclude for config in configs):
+        raise ValueError("--exclude does nothing in this sweep: all weights stay dense")
     return configs
 
 

@@ -65,6 +65,7 @@ WRONG = {
     "steps": ["0", "-1", "1.5", "many"],
     "schedule": ["nothing", "", "Linear"],
     "scope": ["nothing", "layer"],
+    "exclude": ["nothing", "", "1,", "0.weight", "*", "1,3.*,5.weight", "1.bias"],
     "ablate": ["nothing", "", "Shuffle"],
     "seed": ["-1", "0.5", "today"],
     "width": ["0", "-1", "nan", "inf", "wide"],
@@ -135,6 +136,7 @@ USELESS = {
     f"{ZERO} --train-images 100": "--train-images does nothing: nothing is trained",
     f"{ZERO} --compile": "--compile does nothing with --epochs 0",
     f"{ZERO} --ablate reinit": "--ablate reinit does nothing with --epochs 0",
+    "--exclude 1 --compression 1": "--exclude does nothing with --compression 1",
     "--ablate shuffle --compression 1": "--ablate shuffle does nothing with --compression 1",
     "--recipe published": "recipe 'published' is known for vgg11",
     "--workers 2": "--workers does nothing: only the images of imagenet are decoded",
@@ -296,7 +298,8 @@ def test_a_run_ends_with_the_path_of_its_result(tmp_path):
     path = Path(last.removeprefix("result: "))
     assert path.is_absolute() and path.is_relative_to(tmp_path / "there")
     content = json.loads(path.read_text())
-    assert kept == "kept 5,020 of 50,200 weights, 0 empty tensors, connected"
+    live = f"{content['effective']:,} effective, 0 empty tensors"
+    assert kept == f"kept 5,020 of 50,200 weights, {live}, connected"
     for line, name in ((untrained, "untrained"), (best, "best"), (final, "final")):
         assert line.split()[0] == name and f"{content[name]['top1']:.2f} %" in line
     assert "pruning to 1/10" in result.stderr
@@ -314,7 +317,8 @@ def test_a_finished_run_prints_the_same_result_and_does_nothing(finished, nothin
 def test_without_epochs_only_the_pruning_is_reported(tmp_path):
     result = call("run", "--epochs", "0", "--compression", "50200", "--steps", "1")
     kept, last = result.stdout.splitlines()
-    assert kept == "kept 1 of 50,200 weights, 2 empty tensors, NOT connected (layer-collapse)"
+    state = "0 effective, 2 empty tensors, NOT connected (layer-collapse)"
+    assert kept == f"kept 1 of 50,200 weights, {state}"
     assert last.startswith("result: /")
 
 
@@ -380,7 +384,8 @@ def test_inspect_shows_layers_connection_and_certificate(finished):
     result = call("inspect", str(finished))
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[0].split() == ["tensor", "shape", "size", "kept", "density"]
+    heads = "tensor shape size kept effective density dead in dead out"
+    assert lines[0].split() == heads.split()
     assert [line.split()[:3] for line in lines[1:4]] == [
         ["1.weight", "300x64", "19,200"],
         ["3.weight", "100x300", "30,000"],
@@ -389,7 +394,8 @@ def test_inspect_shows_layers_connection_and_certificate(finished):
     assert sum(int(line.split()[3].replace(",", "")) for line in lines[1:4]) == 5_020
     assert "kept 5,020 of 50,200 weights: compression 10 in 3 steps, scores in float64" in lines
     assert "empty tensors: none" in lines and "connected: yes" in lines
-    assert lines[-1].startswith("certified: no step removed more than 0.")
+    assert lines[-2].startswith("certified: no step removed more than 0.")
+    assert re.fullmatch(r"compact would leave \d\d,\d{3} of 50,610 parameters", lines[-1])
 
 
 @pytest.mark.parametrize(

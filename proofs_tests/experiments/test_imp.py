@@ -53,6 +53,7 @@ def test_cycle_k_of_n_leaves_density_rho_to_the_minus_k_over_n(done):
     kept = [ceil(N * 30 ** (-k / 3)) for k in (1, 2, 3)]
     assert [row["kept"] for row in result["cycles"]] == kept == [16156, 5200, 1674]
     assert result["kept"] == kept[-1] and result["steps"] == 3
+    assert result["notes"] == [] and 0 < result["effective"] <= kept[-1]
     with open(done / "steps.csv", newline="") as file:
         assert [int(row["kept"]) for row in csv.DictReader(file)] == kept
 
@@ -148,7 +149,7 @@ def test_a_finished_imp_is_not_repeated(done, monkeypatch):
 
 
 def test_inspect_checks_it_as_any_run(done):
-    result, layers = inspect(done)
+    result, layers, _ = inspect(done)
     assert sum(int(row["kept"]) for row in layers) == result["kept"] == 1674
     initial = dict(prunable(initial_model(cycled(done.parent))))
     masks = load_masks(done / "masks.npz")

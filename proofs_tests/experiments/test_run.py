@@ -49,6 +49,9 @@ def test_result_json_has_the_fields_of_the_contract_and_no_other(finished):
         "compression",
         "density",
         "empty_tensors",
+        "effective",
+        "effective_density",
+        "notes",
         "connected",
         "max_prune_cut_ratio",
         "steps",
@@ -62,7 +65,9 @@ def test_result_json_has_the_fields_of_the_contract_and_no_other(finished):
     assert (result["prunable"], result["kept"], result["compression"]) == (N, N // 10, 10)
     assert list(result["density"]) == ["1.weight", "3.weight", "5.weight"]
     assert all(0 < density < 1 for density in result["density"].values())
-    assert result["empty_tensors"] == [] and result["connected"] is True
+    assert result["empty_tensors"] == result["notes"] == [] and result["connected"] is True
+    assert 0 < result["effective"] <= result["kept"]
+    assert list(result["effective_density"]) == list(result["density"])
     assert 0 < result["max_prune_cut_ratio"] < 1
     assert (result["steps"], result["score_dtype"]) == (3, "float64")
     for name in ("untrained", "best", "final"):
@@ -78,7 +83,8 @@ def test_the_config_in_the_result_repeats_the_run(finished):
     """It has every field that decides the result, and no path of this machine."""
     stored = json.loads((finished / "result.json").read_text())["config"]
     assert set(stored) == set(RunConfig.__dataclass_fields__) - {"data_dir", "results", "workers"}
-    assert restore(stored).decisive == {**stored, "lr_drops": tuple(stored["lr_drops"])}
+    lists = {name: tuple(stored[name]) for name in ("lr_drops", "exclude")}
+    assert restore(stored).decisive == stored | lists
     assert replace(restore(stored), results=str(finished.parent)).directory == finished
 
 
