@@ -14,6 +14,7 @@ from statistics import median
 import click
 
 from benchmarks.rounds import ROOT, machine, measured, middle, ratio, rounds_of
+from benchmarks.zoo import zoo
 from prune import load_masks
 
 NETWORKS = ("mlp", "vgg16", "resnet18", "vgg19", "resnet50")
@@ -224,6 +225,8 @@ def spread(times: list[float]) -> str:
     """Format min / median / max."""
     return f"{min(times):.2f} / {median(times):.2f} / {max(times):.2f}"
 
+
+main.add_command(zoo)
 
 if __name__ == "__main__":
     main()
