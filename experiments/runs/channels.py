@@ -14,10 +14,8 @@ def dead_channels(model: nn.Module, masks: Masks) -> dict[str, tuple[int, int]]:
         masks: name -> bool tensor of a prunable weight; those of `effective` count all that is
             dead, also where weights are kept that lead nowhere.
     """
-    layers = {id(place.trained): place.layer for place in places(model)}
-    return {
-        name: _dead(layers[id(model.get_parameter(name))], mask) for name, mask in masks.items()
-    }
+    layers = {place.name: place.layer for place in places(model)}
+    return {name: _dead(layers[name], mask) for name, mask in masks.items()}
 
 
 def _dead(layer: nn.Module, mask: Tensor) -> tuple[int, int]:

@@ -46,8 +46,7 @@ def export(directory: Path, device: str) -> Export:
         FileNotFoundError: If a file of the run is missing.
         ValueError: If a file is damaged or the network cannot be traced.
     """
-    _, config, _ = checked(directory)
-    config = replace(config, device=device)
+    config = replace(checked(directory).config, device=device)
     masked = network(directory, config)
     images = torch.randn(max(BATCHES), *probe_shape(config), device=device)
     small = compact(masked, images[:2])

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from experiments.config import RunConfig, restore
 from experiments.runs import files
@@ -27,6 +27,16 @@ class Inspection(NamedTuple):
     compact: str  # what `compact` would leave, in a sentence
 
 
+class Checked(NamedTuple):
+    """The files of a finished run."""
+
+    result: dict  # of result.json, with the facts that older versions did not write
+    config: RunConfig  # for the CPU
+    layers: list[dict]  # rows of layers.csv
+    model: nn.Module  # at initialisation
+    masks: dict[str, Tensor]
+
+
 def inspect(directory: Path) -> Inspection:
     """Read the result and the rows of layers.csv of a run, and check its masks.
 
@@ -36,21 +46,19 @@ def inspect(directory: Path) -> Inspection:
         FileNotFoundError: If a file of the run is missing.
         ValueError: If a file is damaged, or the masks are not those of the result.
     """
-    result, config, rows = checked(directory)
-    model = initial_model(config)
-    masks = load_masks(directory / files.MASKS, model, exclude=config.exclude)
+    run = checked(directory)
     with heard([], Silent()):
-        live = effective(model, masks, Probe(probe_shape(config)))
-    dead = dead_channels(model, live)
-    for row in rows:
+        live = effective(run.model, run.masks, Probe(probe_shape(run.config)))
+    dead = dead_channels(run.model, live)
+    for row in run.layers:
         name = row["name"]
         row |= {"effective": int(live[name].sum())}
         row |= dict(zip(("dead_inputs", "dead_outputs"), dead[name], strict=True))
-    return Inspection(result, rows, _left(directory, config))
+    return Inspection(run.result, run.layers, _left(directory, run.config))
 
 
-def checked(directory: Path) -> tuple[dict, RunConfig, list[dict]]:
-    """Read the result of a run, its configuration for the CPU, and the rows of layers.csv.
+def checked(directory: Path) -> Checked:
+    """Read the files of a finished run, build its network, and compare what both show.
 
     Raises:
         FileNotFoundError, ValueError: As `inspect`.
@@ -66,7 +74,7 @@ def checked(directory: Path) -> tuple[dict, RunConfig, list[dict]]:
     for key, value in facts.items():
         if result.get(key, value) != value:
             raise ValueError(f"{directory}: {key} of the masks is not that of {files.RESULT}")
-    return result | facts, config, layers
+    return Checked(result | facts, config, layers, model, masks)
 
 
 def network(directory: Path, config: RunConfig) -> nn.Module:
