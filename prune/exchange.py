@@ -36,7 +36,7 @@ def masks_of(
     held = _held_masks(model)
     if held and layers is None and not exclude:
         return held
-    chosen = _chosen(model, layers, exclude)
+    chosen = prunable(model, layers, exclude)
     if held:
         return {name: mask for name, mask in held.items() if name in chosen}
     return {name: _whole(weight.detach() != 0) for name, weight in chosen.items()}
@@ -93,11 +93,6 @@ def importance(model: nn.Module, scores: Scores) -> dict[tuple[nn.Module, str], 
         module = model.get_submodule(owner)
         found[module, _plain(module, attribute)] = score
     return found
-
-
-def _chosen(model: nn.Module, layers: Choice | None, exclude: Choice) -> dict[str, nn.Parameter]:
-    """Return the prunable weights that are asked for."""
-    return prunable(model, layers, exclude)
 
 
 def _held_masks(model: nn.Module) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from prune.masks import Masks
-from prune.notices import NoFlow
+from prune.notices import NoFlow, listed
 from prune.positive import zeros
 
 NOISE = 1e-9  # the part of the largest score that a score may be below 0
@@ -81,10 +81,9 @@ def _warn(model: nn.Module, score: str, facts: Mapping[str, Facts]) -> None:
         if one.size and one.zero / one.size >= (PART if score == "synflow" else 1)
     ]
     if zero / size >= MENTIONED and named:
-        more = f" and {len(named) - 4} more" if len(named) > 4 else ""
         warnings.warn(
             f"{zero / size:.1%} of the weights score 0 with {score} and go first: "
-            f"{', '.join(named[:4])}{more}{_cause(model, score)}; `exclude` keeps them",
+            f"{listed(named, 4)}{_cause(model, score)}; `exclude` keeps them",
             NoFlow,
             stacklevel=6,
         )
@@ -109,14 +108,8 @@ def _cure(model: nn.Module, score: str) -> str:
 
 
 def _some(names: list[str]) -> str:
-    more = (
-        f" and {len(names) - 3} more are"
-        if len(names) > 3
-        else " is"
-        if len(names) == 1
-        else " are"
-    )
-    return ", ".join(names[:3]) + more
+    """Return the first names of a list and the verb that fits."""
+    return f"{listed(names, 3)} {'is' if len(names) == 1 else 'are'}"
 
 
 def facts_of_all(scores: Mapping[str, Tensor], masks: Masks) -> dict[str, Facts]:

@@ -67,14 +67,12 @@ def _alive(norm: Norm, mask: Tensor) -> Tensor:
 
 def _norms(model: nn.Module) -> list[Norm]:
     """Return the norms of all weights that weight_norm and spectral_norm compute."""
-    names = {id(p): name for name, p in model.named_parameters()}
     found = []
     for place in places(model):
         norm = _norm(place) if place.computed else None
         if norm is not None:
             dim = getattr(norm, "dim", -1) if "Weight" in type(norm).__name__ else -1
-            v = names[id(place.trained)]
-            ends = (("original1", "original0"), ("_v", "_g"))
+            v, ends = place.name, (("original1", "original0"), ("_v", "_g"))
             lengths = [v.removesuffix(end) + other for end, other in ends if v.endswith(end)]
             by_output = dim is not None and dim >= 0
             found.append(Norm(v, lengths[0] if by_output else None, dim if by_output else 0))

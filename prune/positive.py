@@ -50,8 +50,7 @@ def reading(model: nn.Module, dtype: torch.dtype) -> Tensors:
 @torch.no_grad()
 def computed(model: nn.Module) -> Tensors:
     """Return the matrices that are computed from a trained parameter, by its name."""
-    names = {id(p): name for name, p in model.named_parameters()}
-    return {names[id(p.trained)]: _matrix(p).detach() for p in places(model) if p.computed}
+    return {place.name: _matrix(place).detach() for place in places(model) if place.computed}
 
 
 def _matrix(place: Place) -> Tensor:

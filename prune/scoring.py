@@ -18,7 +18,7 @@ from prune.borrowing import (
 )
 from prune.in_dtype import InDtype, default_dtype
 from prune.masks import Masks, masked
-from prune.probe import Call, device_of
+from prune.probe import Call, device_of, is_floating
 from prune.weights import places
 
 Tensors = dict[str, Tensor]
@@ -169,13 +169,12 @@ def _failed(error: Exception, call: Call, dtype: torch.dtype) -> str:
 @contextmanager
 def observe(model: nn.Module, record: Callable[[str, Tensor], None]) -> Iterator[None]:
     """Call record(name, output) after each run of a prunable layer; remove the hooks at the end."""
-    names = {id(p): name for name, p in model.named_parameters()}
 
     def hook(name: str) -> Callable[..., None]:
         return lambda layer, inputs, out: record(name, _first(out))
 
     hooks = [
-        place.layer.register_forward_hook(hook(names[id(place.trained)]))
+        place.layer.register_forward_hook(hook(place.name))
         for place in places(model)
         if not isinstance(place.layer, torch.jit.ScriptModule)
     ]
@@ -188,4 +187,4 @@ def observe(model: nn.Module, record: Callable[[str, Tensor], None]) -> Iterator
 
 def _first(out: Any) -> Tensor:
     """Return the first floating tensor of a layer's result."""
-    return next(t for t in tree_leaves(out) if isinstance(t, Tensor) and t.is_floating_point())
+    return next(t for t in tree_leaves(out) if is_floating(t))

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor, nn
 
 from prune.connected import connected
+from prune.held import sharded
 from prune.masks import Masks, kept, size
-from prune.notices import LayerCollapse, Uncovered
+from prune.notices import LayerCollapse, Uncovered, listed
 from prune.probe import Probe
 from prune.steps import Step
 from prune.weights import Choice, uncovered
@@ -21,9 +22,9 @@ def check_values(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
             f"{meta[0]} is on the meta device and has no values; give the model values before "
             "pruning: model.to_empty(device=...), then initialise or load it"
         )
-    if sharded := [name for name, p in parameters.items() if type(p).__name__ == "DTensor"]:
+    if parts := [name for name, p in parameters.items() if sharded(p)]:
         raise ValueError(
-            f"{sharded[0]} is sharded (DTensor); prune before fully_shard, apply the masks after it"
+            f"{parts[0]} is sharded (DTensor); prune before fully_shard, apply the masks after it"
         )
     bad = [name for name, weight in weights.items() if not weight.isfinite().all()]
     if bad:
@@ -40,10 +41,9 @@ def warn_uncovered(
     if left:
         share = sum(p.numel() for p in left.values()) / sum(p.numel() for p in model.parameters())
         names = [name if p.requires_grad else f"{name} (frozen)" for name, p in left.items()]
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         warnings.warn(
             f"{share:.1%} of all parameters are in matrices that are not pruned and do not count: "
-            f"{', '.join(names[:5])}{more}; name them in `layers` to prune them, or in `exclude` "
+            f"{listed(names, 5)}; name them in `layers` to prune them, or in `exclude` "
             "to leave them out without this warning",
             Uncovered,
             stacklevel=4,

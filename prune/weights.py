@@ -12,6 +12,8 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from prune.notices import listed
+
 Choice = str | Iterable[str] | Callable[[str, nn.Module], bool]
 ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)  # old style: they set the weight anew
@@ -27,6 +29,7 @@ class Place(NamedTuple):
     layer: nn.Module
     attribute: str  # of the layer, for example "weight"
     trained: nn.Parameter
+    name: str  # of the trained parameter; its first one in `named_parameters`
 
     @property
     def computed(self) -> bool:
@@ -36,12 +39,13 @@ class Place(NamedTuple):
 
 def places(model: nn.Module) -> list[Place]:
     """Return the matrices of all layers that are prunable by default."""
+    names = {id(p): name for name, p in model.named_parameters()}
     found = []
     for layer in model.modules():
         for attribute in _attributes(layer):
             trained = _trained(layer, attribute)
             if trained is not None:
-                found.append(Place(layer, attribute, trained))
+                found.append(Place(layer, attribute, trained, names[id(trained)]))
     return found
 
 
@@ -165,7 +169,7 @@ def chosen(model: nn.Module, choice: Choice, option: str) -> set[str]:
         fitting = {name for name in named if any(fnmatchcase(n, pattern) for n in _prefixes(name))}
         if not fitting:
             raise ValueError(
-                f"{option} {pattern!r} fits no weight; the model has {_some(list(named))}"
+                f"{option} {pattern!r} fits no weight; the model has {listed(list(named), 5)}"
             )
         found |= fitting
     return found
@@ -199,9 +203,3 @@ def uncovered(model: nn.Module, weights: Iterable[str], exclude: Choice) -> dict
         and not nn.parameter.is_lazy(p)
         and sum(n > 1 for n in p.shape) > 1
     }
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    """Return the first names of a list, and the number of the others."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
