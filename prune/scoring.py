@@ -27,16 +27,19 @@ Modes = Sequence[AbstractContextManager[object]]
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Set eval mode, gradients on, no autocast, no TF32; restore every setting, also on errors.
+    """Set eval mode, and `settings`; restore every attribute of all modules, also on errors."""
+    with restored(model), settings(model), torch.enable_grad(), without_detours():
+        model.eval()
+        without_guards(model)
+        yield
 
-    All attributes of all modules are restored, too.
-    """
+
+@contextmanager
+def settings(model: nn.Module) -> Iterator[None]:
+    """Set no autocast, no TF32, repeatable kernels, and no inference mode for a while."""
     quiet = torch.autocast(device_of(model).type, enabled=False)
-    with restored(model), torch.inference_mode(False), torch.enable_grad(), quiet:
-        with _full_precision(), without_detours():
-            model.eval()
-            without_guards(model)
-            yield
+    with torch.inference_mode(False), quiet, _full_precision():
+        yield
 
 
 @contextmanager

@@ -20,9 +20,8 @@ from proofs_tests.tools.oracles import algorithm_1, counts, positive, row
 from proofs_tests.tools.torch_strategies import EPS, Apply, Network, Residual, fill, shape_after
 from prune import Probe, apply, prunable, prune
 from prune.fast.flow import synaptic_flow
-from prune.fast.maps import NONE, Plateau, SmallMap, added, narrowed, windowed
+from prune.fast.maps import NONE, Plateau, SmallMap, added, joined, narrowed, windowed
 from prune.fast.matrices import cut_down, drop_, full_mask, matrix_of, spread
-from prune.fast.plateaus import Plateaus
 from prune.fast.products import Gradient, Products
 from prune.masks import dense_masks, size
 from train.models import build
@@ -238,11 +237,13 @@ WINDOW = [(4,), (3,), (3, 0), (3,)]
 
 
 @given(maps(), maps())
-def test_maps_are_added_where_both_are_constant(x, y):
+def test_maps_are_added_and_joined_where_both_are_constant(x, y):
     """The plateaus may differ; the sizes are equal."""
     height, width = (max(whole(z).shape[i] for z in (x, y)) for i in (2, 3))
     x, y = (padded(z, height, width) for z in (x, y))
     assert torch.equal(whole(added(x, y)), whole(x) + whole(y))
+    assert torch.equal(whole(added(x, y, alpha=3)), whole(x) + 3 * whole(y))
+    assert torch.equal(whole(joined([x, y])), torch.cat([whole(x), whole(y)], 1))
 
 
 def padded(x, height, width):
@@ -373,7 +374,7 @@ def test_nothing_of_a_pass_outlives_it():
     gc.disable()
     try:
         synaptic_flow(model, dense_masks(model), Probe((3, 32, 32)))
-        left = [o for o in gc.get_objects() if type(o) in (Products, Plateaus)]
+        left = [o for o in gc.get_objects() if type(o) in (Products, SmallMap)]
     finally:
         gc.enable()
     assert not left

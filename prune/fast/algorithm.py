@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from prune.fast.flow import flow_gradients, read, synaptic_flow
+from prune.fast.flow import Matrices, Network, flow_gradients, read, synaptic_flow
 from prune.fast.matrices import Matrix, cut_down, drop_, full_mask
 from prune.fast.products import Gradient
 from prune.fast.selection import Scored, lowest, lowest_within
@@ -15,8 +15,6 @@ from prune.probe import Probe
 from prune.schedules import MARGIN, Counts, check_removal
 from prune.scoring import Tensors
 from prune.steps import Step
-
-Matrices = Mapping[str, Matrix]
 
 
 class Scoring(NamedTuple):
@@ -35,9 +33,9 @@ def scheduled(
     Equal to `prune.pruning._scheduled` with the score `synflow`, up to rounding of the scores.
     """
     matrices: Matrices
-    matrices, around = read(model, masks, probe.dtype)
+    network, matrices = read(model, masks, probe)
     for k, groups in enumerate(counts, 1):
-        scoring = _score(model, matrices, around, probe)
+        scoring = _score(network, matrices)
         if k == 1:
             check(_facts(scoring))
         removed = 0.0
@@ -63,9 +61,9 @@ def certified(
         ValueError: If no weight can be removed before `goal` weights are left.
     """
     matrices: Matrices
-    (matrices, around), k = read(model, masks, probe.dtype), 0
+    (network, matrices), k = read(model, masks, probe), 0
     while (alive := _kept(matrices)) > goal:
-        scoring = _score(model, matrices, around, probe)
+        scoring = _score(network, matrices)
         if k == 0:
             check(_facts(scoring))
         found = lowest_within(scoring.scored, (1 - MARGIN) * scoring.R, alive - goal)
@@ -75,9 +73,9 @@ def certified(
         matrices = left
 
 
-def _score(model: nn.Module, matrices: Matrices, around: Tensors, probe: Probe) -> Scoring:
+def _score(network: Network, matrices: Matrices) -> Scoring:
     """Score the remaining weights; single scores are formed when the selection reads them."""
-    R, gradients = flow_gradients(model, matrices, around, probe)
+    R, gradients = flow_gradients(network, matrices)
     products = frozenset(name for name, gradient in gradients.items() if gradient.rest is None)
     scored = {name: _scored(matrix, gradients[name]) for name, matrix in matrices.items()}
     return Scoring(R, scored, products)

@@ -4,20 +4,36 @@
 """
 
 from collections.abc import Mapping
+from math import isclose
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from prune.fast.matrices import Matrix, full_mask, matrix_of, spread
-from prune.fast.plateaus import Plateaus
 from prune.fast.products import Gradient, Products
+from prune.fast.replay import replay
+from prune.fast.tape import Recorder, Tape
+from prune.in_dtype import default_dtype
 from prune.masks import Masks
 from prune.overflow import in_range, refuse_range
 from prune.positive import positive_pass, reading
-from prune.probe import Call, Probe, is_floating, ones
+from prune.probe import Probe, ones
 from prune.scores import Flow
-from prune.scoring import Tensors, undisturbed
+from prune.scoring import Tensors, gradients, settings, undisturbed
+
+SAME = {torch.float64: 1e-9, torch.float32: 1e-3}  # relative rounding of R on another way
+
+Matrices = Mapping[str, Matrix]
+
+
+class Network(NamedTuple):
+    """A network as SynFlow reads it, besides the weights that are scored."""
+
+    model: nn.Module
+    probe: Probe
+    around: Tensors  # all other floating tensors
+    tape: Tape | None  # None: the model itself is run
 
 
 @torch.inference_mode(False)  # the tensors made here must be differentiable
@@ -26,60 +42,86 @@ def synaptic_flow(model: nn.Module, masks: Masks, probe: Probe) -> Flow:
 
     Arguments, result and errors are the same; the numbers differ by rounding only.
     """
-    matrices, around = read(model, masks, probe.dtype)
-    R, gradients = flow_gradients(model, matrices, around, probe)
-    scores = {n: gradients[n].rows(slice(None)).mul_(m.theta) for n, m in matrices.items()}
+    network, matrices = read(model, masks, probe)
+    R, found = flow_gradients(network, matrices)
+    scores = {n: found[n].rows(slice(None)).mul_(m.theta) for n, m in matrices.items()}
     return Flow(R, {name: spread(matrices[name], S) for name, S in scores.items()})
 
 
-def read(model: nn.Module, masks: Masks, dtype: torch.dtype) -> tuple[dict[str, Matrix], Tensors]:
-    """Return each masked weight as a matrix of |theta|, and what else the network is made of."""
+def read(model: nn.Module, masks: Masks, probe: Probe) -> tuple[Network, dict[str, Matrix]]:
+    """Return the network, read by running it once, and each masked weight as a matrix of |theta|.
+
+    Raises:
+        ValueError: If the model cannot be run on the probe.
+    """
     with undisturbed(model):
-        tensors = reading(model, dtype)
-    around = {name: t for name, t in tensors.items() if name not in masks}
-    return {name: matrix_of(tensors[name], mask) for name, mask in masks.items()}, around
+        tensors = reading(model, probe.dtype)
+        around = {name: t for name, t in tensors.items() if name not in masks}
+        matrices = {name: matrix_of(tensors[name], mask) for name, mask in masks.items()}
+        given = {name: _given(matrix) for name, matrix in matrices.items()}
+        recorder = Recorder(given)
+        theta = given | {name: t.clone() for name, t in around.items()}
+        run = positive_pass(model, theta, ones(model, probe), recorder, hold=recorder.hold)
+        network = Network(model, probe, around, recorder.tape(run.outputs))
+        R = run.R.item()
+    return network if _repeats(network, matrices, R) else network._replace(tape=None), matrices
 
 
-def flow_gradients(
-    model: nn.Module, matrices: Mapping[str, Matrix], around: Tensors, probe: Probe
-) -> tuple[float, dict[str, Gradient]]:
+def _repeats(network: Network, matrices: Matrices, R: float) -> bool:
+    """Return True if the tape gives R once more."""
+    if network.tape is None:
+        return False
+    with torch.no_grad(), settings(network.model), default_dtype(network.probe.dtype):
+        again, _ = _replayed(network.tape, matrices)
+    return isclose(again.item(), R, rel_tol=SAME[network.probe.dtype]) or R in (0, torch.inf)
+
+
+def flow_gradients(network: Network, matrices: Matrices) -> tuple[float, dict[str, Gradient]]:
     """Return R (Eq. 5) and dR/dtheta of each matrix, from one forward and one backward pass.
 
     Args:
-        model: Read, not changed.
+        network: As `read` returns it.
         matrices: name -> the remaining part of each weight that is scored.
-        around: All other floating tensors, as `read` returns them.
-        probe: `input_shape` or `example`, and `dtype` are read.
 
     Raises:
         FloatingPointError: If R leaves the range of `probe.dtype` (App. 11); names a layer.
     """
-
-    def run(small: bool) -> tuple[Tensor, Products, Plateaus]:
-        given = {name: _given(matrix) for name, matrix in matrices.items()}
-        products = Products(given, matrices)
-        plateaus = Plateaus(probe.dtype, next(iter(given.values())).device)
-        hold = plateaus.hold if small else torch.clone
-        theta = given | {name: t.clone() for name, t in around.items()}
-        found = positive_pass(model, theta, call, products, plateaus, hold)
-        return found.R, products, plateaus
-
-    with undisturbed(model):
-        call = ones(model, probe)
-        R, products, plateaus = run(small=_is_image(call, matrices))
-        if plateaus.bypassed(R):
-            R, products, _ = run(small=False)
-        if not in_range(R.item(), probe):
-            masks = {name: full_mask(matrix) for name, matrix in matrices.items()}
-            refuse_range(R.item(), model, masks, probe)
-        return R.item(), products.gradients(R)
+    model, probe, _, tape = network
+    if tape is None:
+        R, found = _plain(network, matrices)
+    else:
+        with settings(model), default_dtype(probe.dtype):
+            total, products = _replayed(tape, matrices)
+            found = products.gradients(total)
+            R = total.item()
+    if not in_range(R, probe):
+        refuse_range(R, model, {name: full_mask(m) for name, m in matrices.items()}, probe)
+    return R, found
 
 
-def _is_image(call: Call, matrices: Mapping[str, Matrix]) -> bool:
-    """Return True if the input is one image and nothing else, and convolutions read it."""
-    inputs = [value for value in tree_leaves(tuple(call)) if isinstance(value, Tensor)]
+def _replayed(tape: Tape, matrices: Matrices) -> tuple[Tensor, Products]:
+    """Return R from the tape, and the products that it took."""
+    products = Products({name: _given(matrix) for name, matrix in matrices.items()}, matrices)
     convolves = any(len(matrix.shape) == 4 for matrix in matrices.values())
-    return len(inputs) == 1 and is_floating(inputs[0]) and inputs[0].dim() == 4 and convolves
+    images = [x.dim() == 4 and len(x) == 1 for x in tape.inputs.values()]
+    return replay(tape, products, small=convolves and images == [True]), products
+
+
+def _plain(network: Network, matrices: Matrices) -> tuple[float, dict[str, Gradient]]:
+    """Return R and dR/dtheta by running the model itself."""
+    model, probe, around, _ = network
+    with undisturbed(model):
+        given = {name: _given(matrix) for name, matrix in matrices.items()}
+        theta = given | {name: t.clone() for name, t in around.items()}
+        R = positive_pass(model, theta, ones(model, probe)).R
+        found = gradients(R, theta, matrices)
+    return R.item(), {name: _whole(m, found[name]) for name, m in matrices.items()}
+
+
+def _whole(matrix: Matrix, dR_dtheta: Tensor) -> Gradient:
+    """Return a gradient that autograd has found."""
+    rest = dR_dtheta.reshape(matrix.theta.shape)
+    return Gradient(rest[:, :0].T, rest[:0], rest)
 
 
 def _given(matrix: Matrix) -> Tensor:

@@ -1,6 +1,7 @@
 """Maps that are held with one pixel for each plateau; plateaus.py explains it with an example."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -62,11 +63,22 @@ def narrowed(x: SmallMap, plateaus: tuple[Plateau, Plateau]) -> SmallMap:
     return SmallMap(image, plateaus)
 
 
-def added(x: SmallMap, y: SmallMap) -> SmallMap:
-    """Return x + y."""
-    (rows, columns), (other_rows, other_columns) = x.plateaus, y.plateaus
-    plateaus = common(rows, other_rows), common(columns, other_columns)
-    return SmallMap(narrowed(x, plateaus).image + narrowed(y, plateaus).image, plateaus)
+def alike(maps: Sequence[SmallMap]) -> tuple[list[Tensor], tuple[Plateau, Plateau]]:
+    """Return the images of maps held with the plateaus that are common to all, and these."""
+    rows, columns = (reduce(common, axis) for axis in zip(*(x.plateaus for x in maps), strict=True))
+    return [narrowed(x, (rows, columns)).image for x in maps], (rows, columns)
+
+
+def added(x: SmallMap, y: SmallMap, alpha: float = 1) -> SmallMap:
+    """Return x + alpha y."""
+    (a, b), plateaus = alike([x, y])
+    return SmallMap(torch.add(a, b, alpha=alpha), plateaus)
+
+
+def joined(maps: Sequence[SmallMap]) -> SmallMap:
+    """Return the channels of all maps as one map."""
+    images, plateaus = alike(maps)
+    return SmallMap(torch.cat(images, 1), plateaus)
 
 
 def windowed(x: SmallMap, func: Callable[[Tensor], Tensor], *window: PerAxis) -> SmallMap:

@@ -10,7 +10,7 @@ ones and padding 1:
 
 So the first layers of VGG-19 compute 5 x 5 pixels in place of 224 x 224. Each window that is
 computed is a window of the large map, so the values are equal. Autograd adds up the gradients of
-all pixels that one pixel stands for.
+all pixels that one pixel stands for. A function without a rule gets the full map.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
-from prune.fast.maps import NONE, Plateau, SmallMap, added, narrowed, windowed
+from prune.fast.maps import NONE, SmallMap, added, joined, narrowed, windowed
 from prune.fast.products import PerAxis
 
 # Rules for functions of one map. A rule returns None where it does not hold.
@@ -95,86 +94,52 @@ ONE_MAP: dict[Callable[..., Any], Callable[..., SmallMap | None]] = {
     F.max_pool2d: _max_pool,
     F.avg_pool2d: _avg_pool,
 }
-ADDS_IN_PLACE = {Tensor.add_, Tensor.__iadd__}
-ADDS = {torch.add, Tensor.add, Tensor.__add__, *ADDS_IN_PLACE}
-READS_SHAPE = {
-    Tensor.dim,
-    Tensor.size,
-    Tensor.shape.__get__,  # type: ignore[attr-defined]  # a property; the stubs have its value
-}
+ADDS = {torch.add, Tensor.add, Tensor.__add__, Tensor.add_, Tensor.__iadd__}
 
 
-def ruled(func: Callable[..., Any], values: list[Any], kwargs: dict[str, Any]) -> SmallMap | None:
-    """Return func(*values, **kwargs) if there is a rule for the maps among `values`, else None."""
-    maps = [isinstance(value, SmallMap) for value in values]
-    if maps == [True, True] and func in ADDS and not kwargs:
-        return added(*values)
+JOINS = {torch.cat, torch.concat, torch.concatenate}
+SCALES = {torch.mul, Tensor.mul, Tensor.mul_, Tensor.__mul__, Tensor.__rmul__, Tensor.__imul__}
+
+
+def _of_each_channel(value: Any) -> bool:
+    """Return True for a number, and for a factor that is the same for all pixels."""
+    if isinstance(value, Tensor):
+        return value.numel() == 1 or (value.dim() in (3, 4) and value.shape[-2:] == (1, 1))
+    return isinstance(value, int | float)
+
+
+def _all_maps(values: Any) -> bool:
+    return isinstance(values, list | tuple) and all(isinstance(x, SmallMap) for x in values)
+
+
+def ruled(
+    func: Callable[..., Any], call: Callable[..., Tensor], args: tuple[Any, ...], kwargs: Any
+) -> SmallMap | None:
+    """Return func(*args, **kwargs) if there is a rule for the maps among the arguments, else None.
+
+    Args:
+        func: The function, by which the rule is found.
+        call: Computes `func` on images.
+        args: With a `SmallMap` in place of at least one image, here or in a list.
+        kwargs: Without one.
+    """
+    maps = [isinstance(value, SmallMap) for value in args]
+    if maps == [True, True] and func in ADDS and kwargs.keys() <= {"alpha"}:
+        return added(*args, **kwargs)
+    if (
+        func in JOINS
+        and _all_maps(args[0])
+        and (args[1:], kwargs) in (((1,), {}), ((), {"dim": 1}))
+    ):
+        return joined(args[0])
     if sum(maps) == 1 and maps[0] and func in ONE_MAP:
-        return ONE_MAP[func](func, *values, **kwargs)
+        return ONE_MAP[func](call, *args, **kwargs)
+    if sorted(maps) == [False, True] and func in SCALES and not kwargs:
+        x, factor = args if maps[0] else reversed(args)
+        return SmallMap(call(x.image, factor), x.plateaus) if _of_each_channel(factor) else None
     return None
 
 
-class Plateaus(TorchFunctionMode):
-    """Hold maps small as long as only functions with a rule use them.
-
-    The network passes on stand-ins: tensors of the true shape that take no memory and hold NaN.
-    A stand-in is found by its identity. A function without a rule gets the full map. A function
-    that torch does not show to this mode (a custom autograd function) uses the NaN of the
-    stand-in. Then R depends on it, `bypassed` returns True, and the pass is repeated without
-    plateaus.
-    """
-
-    def __init__(self, dtype: torch.dtype, device: torch.device):
-        """Take the dtype and the device of the maps."""
-        super().__init__()
-        self.nothing = torch.full((), torch.nan, requires_grad=True, dtype=dtype, device=device)
-        self.held: dict[int, tuple[Tensor, SmallMap | Tensor]] = {}  # by id of the stand-in
-
-    def hold(self, x: Tensor) -> Tensor:
-        """Return the stand-in for an image (1, C, H, W) of equal pixels."""
-        height, width = x.shape[2:]
-        return self.stand_in(SmallMap(x[..., :1, :1], (Plateau(0, height), Plateau(0, width))))
-
-    def bypassed(self, R: Tensor) -> bool:
-        """Return True if R depends on a stand-in itself: then a function used its NaN."""
-        (found,) = torch.autograd.grad(R, self.nothing, retain_graph=True, allow_unused=True)
-        return found is not None
-
-    def stand_in(self, x: SmallMap) -> Tensor:
-        """Return the tensor that the network gets for x."""
-        if x.plateaus == (NONE, NONE):
-            return x.image
-        held = zip(x.image.shape[2:], x.plateaus, strict=True)
-        size = [n + plateau.length - 1 for n, plateau in held]
-        tensor = self.nothing.expand(*x.image.shape[:2], *size)
-        self.held[id(tensor)] = tensor, x
-        return tensor
-
-    def content(self, value: Any) -> Any:
-        """Return the map of a stand-in, or any other value unchanged."""
-        return self.held[id(value)][1] if id(value) in self.held else value
-
-    def full(self, value: Any) -> Any:
-        """Return the full map of a stand-in, and keep it; return any other value unchanged."""
-        if type(value) in (list, tuple):
-            return type(value)(map(self.full, value))
-        x = self.content(value)
-        if isinstance(x, SmallMap):
-            x = narrowed(x, (NONE, NONE)).image
-            self.held[id(value)] = value, x
-        return x
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call `func` by its rule on small maps, or else on full maps."""
-        kwargs = kwargs or {}
-        if func in READS_SHAPE:
-            return func(*args, **kwargs)
-        values = [self.content(value) for value in args]
-        result = ruled(func, values, kwargs)
-        if result is None:
-            kwargs = {key: self.full(value) for key, value in kwargs.items()}
-            return func(*map(self.full, args), **kwargs)
-        if func in ADDS_IN_PLACE or result.image is values[0].image:
-            self.held[id(args[0])] = args[0], result
-            return args[0]
-        return self.stand_in(result)
+def full(x: Any) -> Any:
+    """Return the image of all pixels for a map, and any other value as it is."""
+    return narrowed(x, (NONE, NONE)).image if isinstance(x, SmallMap) else x

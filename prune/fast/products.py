@@ -5,14 +5,13 @@ convolution. Then dR/dtheta = (dR/dy)^T x, flow out times flow in (Eq. 6). It ca
 few rows or entries of theta at a time, so the backward pass does not write it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from prune.fast.matrices import Matrix, spread
 
@@ -38,7 +37,7 @@ class Gradient(NamedTuple):
         return product if self.rest is None else product + self.rest[row, column]
 
 
-class Products(TorchFunctionMode):
+class Products:
     """Compute layers of the given weights as products, and keep both ends of each product.
 
     A weight used in another way (in a grouped or transposed convolution, or in arithmetic of the
@@ -47,14 +46,12 @@ class Products(TorchFunctionMode):
 
     def __init__(self, given: Mapping[str, Tensor], matrices: Mapping[str, Matrix]):
         """Take the tensors that the network gets for each weight; they are found by identity."""
-        super().__init__()
         self.given, self.matrices = given, matrices
         self.names = {id(given[name]): name for name in matrices}
         self.uses: dict[str, list[tuple[Tensor, GradientEdge]]] = {name: [] for name in matrices}
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call `func`, or compute the product in its place."""
-        kwargs = kwargs or {}
+    def call(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Return func(*args, **kwargs), or the product in its place."""
         layer = {F.linear: self.linear, F.conv2d: self.conv2d}.get(func)
         y = None if layer is None else layer(*args, **kwargs)
         return func(*map(self.whole, args), **kwargs) if y is None else y
@@ -112,14 +109,14 @@ class Products(TorchFunctionMode):
         matrix = self.matrices[name]
         x = x if x.requires_grad else x.detach().requires_grad_()  # else y has no edge
         y = F.linear(x, matrix.theta)
-        if y.requires_grad:  # else the model runs without gradients
+        if y.requires_grad:  # else this part runs without gradients
             self.uses[name].append((x.detach(), get_gradient_edge(y)))
         if matrix.rows is None:
             return y
         return y.new_zeros(*y.shape[:-1], matrix.shape[0]).index_copy(-1, matrix.rows, y)
 
     def gradients(self, R: Tensor) -> dict[str, Gradient]:
-        """Return dR/dtheta of each matrix; R () is a result of the network run in this mode."""
+        """Return dR/dtheta of each matrix; R () is a result of the network."""
         edges = [edge for uses in self.uses.values() for _, edge in uses]
         weights = [self.given[name] for name in self.matrices]
         wanted: list[Any] = [*edges, *weights]  # the stubs allow edges or tensors, not both
