@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from prune.in_dtype import LOOKUPS
+from prune.skeleton.mode import tensors_in
 
 # Functions whose result depends on shapes and settings only, so that it is the same each time.
 ATTRIBUTES = ("ndim", "is_cuda", "is_sparse", "is_quantized", "is_nested", "layout", "is_mps")
@@ -106,10 +107,21 @@ class Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in FIXED:
             return func(*args, **kwargs)
+        with torch._C.DisableTorchFunction():
+            self.look_at(tensors_in(args, kwargs))
         out = func(*args, **kwargs)
         with torch._C.DisableTorchFunction():
             self.write(func, args, kwargs, out)
         return out
+
+    def look_at(self, tensors: Iterable[Tensor]) -> None:
+        """Find out if a tensor that was made without a gradient has one now.
+
+        Then it is the result of a custom autograd function.
+        """
+        for tensor in tensors:
+            if tensor.requires_grad and self.places.get(tensor) in self.made:
+                self.repeatable = False
 
     def write(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         """Write a call and its result."""
@@ -125,6 +137,9 @@ class Recorder(TorchFunctionMode):
                 self.repeatable = False  # a number that may depend on the weights
         grad = torch.is_grad_enabled()
         self.entries.append(Entry(func, *placed, reads, tuple(results), grad, []))
+        for tensor in tensors_in(args, kwargs):
+            if tensor.requires_grad:  # `func` has written to it
+                self.made.pop(self.places[tensor], None)
 
     def placed(self, value: Any) -> Any:
         """Return arguments with a Place for each tensor."""
@@ -150,6 +165,8 @@ class Recorder(TorchFunctionMode):
 
     def tape(self, outputs: Iterable[Tensor]) -> Tape | None:
         """Return the tape, or None if the pass cannot be repeated; R is the sum of `outputs`."""
+        outputs = list(outputs)
+        self.look_at(outputs)
         given = [(self.theta[name], t) for name, t in self.weights.items()]
         kept = all(self.same(place, t) for place, t in [*given, *self.constants.items()])
         found = [self.places.get(y) for y in outputs]
