@@ -54,6 +54,7 @@ def _full_precision() -> Iterator[None]:
         (backends.mkldnn.matmul, "fp32_precision", "ieee"),
         (backends.mkldnn.conv, "fp32_precision", "ieee"),
     ]
+    wanted = [each for each in wanted if getattr(each[0], each[1]) != each[2]]
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
     try:
         _set(wanted)

@@ -9,8 +9,9 @@ from prune.fast.flow import Matrices, Network, flow_gradients, read, synaptic_fl
 from prune.fast.matrices import Matrix, cut_down, drop_, full_mask
 from prune.fast.products import Gradient
 from prune.fast.selection import Scored, lowest, lowest_within
+from prune.fast.small import SMALL, scheduled_small
 from prune.information import Check, Facts, facts_of
-from prune.masks import Masks
+from prune.masks import Masks, size
 from prune.probe import Probe
 from prune.schedules import MARGIN, Counts, check_removal
 from prune.scoring import Tensors
@@ -34,6 +35,9 @@ def scheduled(
     """
     matrices: Matrices
     network, matrices = read(model, masks, probe)
+    if network.tape is not None and size(masks) <= SMALL:
+        yield from scheduled_small(network, network.tape, matrices, counts, check)
+        return
     for k, groups in enumerate(counts, 1):
         scoring = _score(network, matrices)
         if k == 1:
@@ -89,11 +93,16 @@ def _facts(scoring: Scoring) -> dict[str, Facts]:
 def _scored(matrix: Matrix, gradient: Gradient) -> Scored:
     """Return S = dR/dtheta * theta (Eq. 1) of one matrix, to be formed by rows or by entries."""
     theta = matrix.theta
+
+    def at(row: Tensor, column: Tensor) -> Tensor:
+        place = row * theta.shape[1] + column
+        return gradient.at(row, column).mul_(theta.view(-1).index_select(0, place))
+
     return Scored(
         matrix.mask,
         matrix.kept,
         rows=lambda part: gradient.rows(part).mul_(theta[part]),
-        at=lambda row, column: gradient.at(row, column) * theta[row, column],
+        at=at,
     )
 
 

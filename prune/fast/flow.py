@@ -3,7 +3,7 @@
 `synaptic_flow` returns what `prune.scores.synaptic_flow` does, to rounding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isclose
 from typing import NamedTuple
 
@@ -94,17 +94,24 @@ def flow_gradients(network: Network, matrices: Matrices) -> tuple[float, dict[st
             total, products = _replayed(tape, matrices)
             found = products.gradients(total)
             R = total.item()
-    if not in_range(R, probe):
-        refuse_range(R, model, {name: full_mask(m) for name, m in matrices.items()}, probe)
+    within_range(R, network, lambda: {name: full_mask(m) for name, m in matrices.items()})
     return R, found
+
+
+def within_range(R: float, network: Network, masks: Callable[[], Masks]) -> None:
+    """Raise FloatingPointError if R, of these masks, leaves the range of the dtype (App. 11)."""
+    if not in_range(R, network.probe):
+        refuse_range(R, network.model, masks(), network.probe)
 
 
 def _replayed(tape: Tape, matrices: Matrices) -> tuple[Tensor, Products]:
     """Return R from the tape, and the products that it took."""
-    products = Products({name: _given(matrix) for name, matrix in matrices.items()}, matrices)
+    given = {name: _given(matrix) for name, matrix in matrices.items()}
+    products = Products(given, matrices)
     convolves = any(len(matrix.shape) == 4 for matrix in matrices.values())
     images = [x.dim() == 4 and len(x) == 1 for x in tape.inputs.values()]
-    return replay(tape, products, small=convolves and images == [True]), products
+    small = convolves and images == [True]
+    return replay(tape, given, products.call, small), products
 
 
 def _plain(network: Network, matrices: Matrices) -> tuple[float, dict[str, Gradient]]:
@@ -121,7 +128,7 @@ def _plain(network: Network, matrices: Matrices) -> tuple[float, dict[str, Gradi
 def _whole(matrix: Matrix, dR_dtheta: Tensor) -> Gradient:
     """Return a gradient that autograd has found."""
     rest = dR_dtheta.reshape(matrix.theta.shape)
-    return Gradient(rest[:, :0].T, rest[:0], rest)
+    return Gradient(rest[:, :0], rest[:0].T, rest)
 
 
 def _given(matrix: Matrix) -> Tensor:

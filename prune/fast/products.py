@@ -19,21 +19,21 @@ PerAxis = int | tuple[int, ...]  # an option of a convolution: of both axes, or 
 
 
 class Gradient(NamedTuple):
-    """dR/dtheta = flow_out^T flow_in + rest of one matrix (m, n)."""
+    """dR/dtheta = flow_out flow_in^T + rest of one matrix (m, n)."""
 
-    flow_out: Tensor  # (positions, m) dR/dy
-    flow_in: Tensor  # (positions, n) x
+    flow_out: Tensor  # (m, positions) dR/dy
+    flow_in: Tensor  # (n, positions) x
     rest: Tensor | None  # (m, n) from uses of the weight that are no product known here
 
     def rows(self, part: slice) -> Tensor:
         """Return the rows in `part`, (k, n)."""
-        product = self.flow_out[:, part].T @ self.flow_in
+        product = self.flow_out[part] @ self.flow_in.T
         return product if self.rest is None else product.add_(self.rest[part])
 
     def at(self, row: Tensor, column: Tensor) -> Tensor:
         """Return the entries (k,) at (row, column), both (k,)."""
-        flow_out, flow_in = self.flow_out.index_select(1, row), self.flow_in.index_select(1, column)
-        product = flow_out.mul_(flow_in).sum(0)
+        flow_out, flow_in = self.flow_out.index_select(0, row), self.flow_in.index_select(0, column)
+        product = flow_out.mul_(flow_in).sum(1)
         return product if self.rest is None else product + self.rest[row, column]
 
 
@@ -141,7 +141,7 @@ class Products:
         used = [(out.flatten(0, -2), x.flatten(0, -2)) for out, x in ends if out is not None]
         flow_out, flow_in = zip(*used, strict=True) if used else ([theta[:, :0].T], [theta[:0]])
         rest = None if rest is None else rest.reshape(theta.shape)
-        return Gradient(torch.cat(flow_out), torch.cat(flow_in), rest)
+        return Gradient(torch.cat(flow_out).T.contiguous(), torch.cat(flow_in).T.contiguous(), rest)
 
 
 def living(x: Tensor, dim: int, matrix: Matrix) -> Tensor:

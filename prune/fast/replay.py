@@ -1,5 +1,6 @@
 """Repeat the functions of a tape on small matrices and few pixels."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,30 +10,37 @@ from torch.utils._pytree import tree_leaves
 
 from prune.fast.maps import NONE, Plateau, SmallMap
 from prune.fast.plateaus import full, ruled
-from prune.fast.products import Products
 from prune.fast.tape import Entry, Tape, filled
+from prune.scoring import Tensors
 
 Held = dict[int, Any]  # place -> a tensor or a SmallMap
+Run = Callable[..., Any]
 
 
-def replay(tape: Tape, products: Products, small: bool) -> Tensor:
-    """Return R (Eq. 5), a tensor () with its graph, from the weights that `products` has.
+def replay(tape: Tape, theta: Tensors, run: Run, small: bool) -> Tensor:
+    """Return R (Eq. 5), a tensor () with its graph.
 
     Args:
         tape: The functions of the network.
-        products: Computes its layers, and keeps both ends of each product.
+        theta: The weights that the tape does not hold.
+        run: Computes run(func, ...) in place of func(...).
         small: Hold the input, an image of ones (1, C, H, W), as a map of one pixel.
     """
-    held: Held = {place: products.given[name] for name, place in tape.theta.items()}
+    held: Held = {place: theta[name] for name, place in tape.theta.items()}
     held |= tape.constants
     held |= {place: _one_pixel(x) if small else x.clone() for place, x in tape.inputs.items()}
     for entry in tape.entries:
         if entry.grad:
-            _run(entry, held, products)
+            _repeat(entry, held, run)
         else:
             with torch.no_grad():
-                _run(entry, held, products)
+                _repeat(entry, held, run)
     return torch.stack([full(held[place]).sum() for place in tape.outputs]).sum()
+
+
+def plainly(func: Run, *args: Any, **kwargs: Any) -> Any:
+    """Return func(*args, **kwargs)."""
+    return func(*args, **kwargs)
 
 
 def _one_pixel(x: Tensor) -> SmallMap:
@@ -40,12 +48,13 @@ def _one_pixel(x: Tensor) -> SmallMap:
     return SmallMap(x[..., :1, :1].clone(), (Plateau(0, height), Plateau(0, width)))
 
 
-def _run(entry: Entry, held: Held, products: Products) -> None:
+def _repeat(entry: Entry, held: Held, run: Run) -> None:
     """Run one entry, keep its results, and let go of what nothing reads afterwards."""
-    result = _ruled(entry, held, products)
+    result = _ruled(entry, held, run)
     if result is None:
-        out = products.call(entry.func, *filled(entry.args, held), **filled(entry.kwargs, held))
-        tensors = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        out = run(entry.func, *filled(entry.args, held), **filled(entry.kwargs, held))
+        leaves = [out] if isinstance(out, Tensor) else tree_leaves(out)
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         held.update(zip(entry.results, tensors, strict=True))
     else:
         (place,) = entry.results
@@ -54,13 +63,13 @@ def _run(entry: Entry, held: Held, products: Products) -> None:
         held.pop(place, None)
 
 
-def _ruled(entry: Entry, held: Held, products: Products) -> SmallMap | None:
+def _ruled(entry: Entry, held: Held, run: Run) -> SmallMap | None:
     """Return the result by a rule for maps; without one, put full maps in place of small ones."""
     small = [place for place in entry.reads if isinstance(held[place], SmallMap)]
     if not small:
         return None
     args, kwargs = filled(entry.args, held), filled(entry.kwargs, held)
-    result = ruled(entry.func, partial(products.call, entry.func), args, kwargs)
+    result = ruled(entry.func, partial(run, entry.func), args, kwargs)
     if result is None:
         for place in small:
             held[place] = full(held[place])
