@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.torch_strategies import networks
 from prune import Probe, prune
+from prune.fast.small import SMALL
 from prune.masks import dense_masks, size
 
 # (schedule, scope, steps) of prune
@@ -33,9 +34,15 @@ def pruned(model, way, compression, *more):
     return masks, seen
 
 
+@pytest.mark.parametrize("small", [0, SMALL])
 @given(networks(), st.sampled_from(WAYS), st.data())
-def test_plain_and_fast_loops_agree_in_every_step(network, way, data):
+def test_plain_and_fast_loops_agree_in_every_step(small, network, way, data):
     """Masks, counts, R and prune/cut ratios are equal, on networks without rounding."""
+    with patch("prune.fast.algorithm.SMALL", small):
+        assert_loops_agree(network, way, data)
+
+
+def assert_loops_agree(network, way, data):
     N = size(dense_masks(network.model))
     compression = data.draw(st.integers(1, N))
     arguments = (network.model, way, compression, "synflow", Probe(network.shape))

@@ -32,8 +32,8 @@ class Network(NamedTuple):
 
     model: nn.Module
     probe: Probe
-    around: Tensors  # all other floating tensors
-    tape: Tape | None  # None: the model itself is run
+    around: Tensors  # all other floating tensors; {} with a tape, which has those it needs
+    tape: Tape | None  # None: the model itself is run at each step
 
 
 @torch.inference_mode(False)  # the tensors made here must be differentiable
@@ -64,7 +64,9 @@ def read(model: nn.Module, masks: Masks, probe: Probe) -> tuple[Network, dict[st
         run = positive_pass(model, theta, ones(model, probe), recorder, hold=recorder.hold)
         network = Network(model, probe, around, recorder.tape(run.outputs))
         R = run.R.item()
-    return network if _repeats(network, matrices, R) else network._replace(tape=None), matrices
+    if _repeats(network, matrices, R):
+        return network._replace(around={}), matrices
+    return network._replace(tape=None), matrices
 
 
 def _repeats(network: Network, matrices: Matrices, R: float) -> bool:

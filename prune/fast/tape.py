@@ -115,12 +115,14 @@ class Recorder(TorchFunctionMode):
         return out
 
     def look_at(self, tensors: Iterable[Tensor]) -> None:
-        """Find out if a tensor that was made without a gradient has one now.
+        """Note tensors before a function can write to them, and those of custom functions.
 
-        Then it is the result of a custom autograd function.
+        The result of a custom autograd function was made without a gradient and has one now.
         """
         for tensor in tensors:
-            if tensor.requires_grad and self.places.get(tensor) in self.made:
+            if tensor not in self.places:
+                self.constant(tensor)
+            elif tensor.requires_grad and self.places[tensor] in self.made:
                 self.repeatable = False
 
     def write(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
@@ -144,24 +146,23 @@ class Recorder(TorchFunctionMode):
     def placed(self, value: Any) -> Any:
         """Return arguments with a Place for each tensor."""
         if isinstance(value, Tensor):
-            return Place(self.places[value] if value in self.places else self.constant(value))
+            self.look_at(() if value in self.places else (value,))
+            return Place(self.places[value])
         if type(value) in (tuple, list):
             return type(value)(map(self.placed, value))
         if type(value) is dict:
             return {key: self.placed(part) for key, part in value.items()}
         if isinstance(value, slice):
-            self.placed([value.start, value.stop, value.step])
-            self.repeatable &= not any(isinstance(v, Tensor) for v in (value.start, value.stop))
+            ends = (value.start, value.stop, value.step)
+            self.repeatable &= not any(isinstance(end, Tensor) for end in ends)
         elif not isinstance(value, PLAIN):
             self.repeatable = False
         return value
 
-    def constant(self, tensor: Tensor) -> int:
+    def constant(self, tensor: Tensor) -> None:
         """Give a place to a tensor that no entry has made."""
         self.repeatable &= not tensor.requires_grad  # else a function made it that is not shown
-        place = self.new(tensor)
-        self.constants[place] = tensor
-        return place
+        self.constants[self.new(tensor)] = tensor
 
     def tape(self, outputs: Iterable[Tensor]) -> Tape | None:
         """Return the tape, or None if the pass cannot be repeated; R is the sum of `outputs`."""
@@ -175,7 +176,9 @@ class Recorder(TorchFunctionMode):
             return None
         entries = [entry for entry in self.entries if not self.folded(entry)]
         _mark_last(entries, {*places, *self.theta.values()})
-        return Tape(entries, self.theta, self.inputs, self.constants, places)
+        read = {place for entry in entries for place in entry.reads}
+        constants = {place: t for place, t in self.constants.items() if place in read}
+        return Tape(entries, self.theta, self.inputs, constants, places)
 
     def same(self, place: int, tensor: Tensor) -> bool:
         """Return True if nothing was written to a tensor since it got its place."""
