@@ -56,6 +56,7 @@ def test_result_json_has_the_fields_of_the_contract_and_no_other(finished):
         "max_prune_cut_ratio",
         "steps",
         "score_dtype",
+        "trained",
         "untrained",
         "best",
         "final",
