@@ -59,9 +59,8 @@ def fit(
     if rank() == 0 and _share(config, directory, begun):
         progress.note("another run did the same training; it is not repeated")
     checkpoint = directory / files.CHECKPOINT
-    history = train(
-        net, data, config.training, config.seed, checkpoint, on_epoch, progress.tick, part
-    )
+    tick = progress.tick
+    history = train(net, data, config.training, config.seed, checkpoint, on_epoch, tick, part=part)
     if rank() == 0:
         files.write_text(directory / TRAINED, begun)
     best = max(history, key=lambda row: row["top1"])  # the earliest, if several
