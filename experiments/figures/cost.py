@@ -16,8 +16,9 @@ from experiments.series import DENSE, Series
 from prune import apply, load_masks
 
 CAPTION = (
-    "Top-1 test accuracy, {which}: mean over seeds (up to {seeds}), against the cost of the run. "
-    "Left: multiplications and additions of all training steps, of the network that is trained, "
+    "Top-1 test accuracy, {which}: mean (line) and range (band) over seeds (up to {seeds}), "
+    "against the mean cost of the runs. Left: multiplications and additions of all training "
+    "steps, of the network that is trained, "
     "in which channels that nothing reads are left out. Right: measured seconds of pruning and "
     "training together. Black star: the dense network. Numbers: compression of SynFlow. "
     "Grey dots: guessing."
@@ -90,7 +91,6 @@ def _row(result: Mapping) -> dict:
 
 def _panel(axis, panel: collect.Panel, column: str, accuracy: str) -> None:
     rows = [row for row in panel.rows if row[column] is not None]
-    style.log(axis, "x")
     axis.axhline(collect.chance(panel), color="#aaaaaa", ls=":", lw=1)
     others = 0
     for series, mine in collect.curves(rows).items():
@@ -105,6 +105,10 @@ def _panel(axis, panel: collect.Panel, column: str, accuracy: str) -> None:
     for _, at, values in _points((r for r in rows if r["series"] == DENSE), column, accuracy):
         style.curve(axis, [(at, values)], STAR, ms=10, zorder=6)
     axis.set_ylim(bottom=0)
+    if column == "seconds":
+        axis.set_xlim(left=0)
+    else:
+        style.log(axis, "x")
     style.title(axis, panel.name)
 
 

@@ -1,6 +1,7 @@
 """`run --compact`: the same training as without, on fewer channels, and exactly resumed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,18 @@ def test_dropout_is_that_of_the_masked_run(theirs, tmp_path):
     """At a low learning rate: a higher one lets rounding grow."""
     ways = [dropping(tmp_path / str(way), compact=way, lr=0.01) for way in (True, False)]
     compare(*(run(config).parent for config in ways))
+
+
+def test_a_run_with_maps_goes_on_without_the_channels_and_the_reverse(theirs, tmp_path):
+    """Weights then have another memory format, in which torch's fused step would mix them up."""
+    ways = {way: dropping(tmp_path / str(way), compact=way, lr=0.01) for way in (True, False)}
+    for way, config in ways.items():
+        with pytest.raises(Killed):
+            run(config, Killer(35))
+        run(replace(config, compact=not way))
+    expected = run(dropping(tmp_path / "whole", compact=False, lr=0.01)).parent
+    for config in ways.values():
+        compare(config.directory, expected)
 
 
 def test_a_network_that_cannot_be_traced_is_trained_masked_or_refused(theirs, tmp_path):

@@ -29,6 +29,8 @@ def test_points_lie_at_the_cost_of_all_steps_and_of_pruning_too(tmp_path):
         assert list(lines["SynFlow"].get_ydata()) == [90, 80.5]
         assert list(lines["Dense"].get_xdata()) == [dense]
         assert [text.get_text() for text in axis.texts] == ["10"]
+    scales = [(axis.get_xscale(), axis.get_xlim()[0] == 0) for axis in drawing.figure.axes]
+    assert scales == [("log", False), ("linear", True)]
     assert drawing.notes == [
         "MLP, digits, synflow at 10: 80.50 %, 0.150 of dense FLOPs of training, "
         "0.200 of dense seconds to prune and train"
