@@ -188,10 +188,9 @@ def diagnose(**given) -> None:
 def figure(number: str, results: str, **given) -> None:
     """Draw figure N of the paper from saved results, and write the CSV behind it.
 
-    0 is the worked example of reference/README.md, or any small network: its --weights with "|"
-    between layers, ";" between neurons, "," between the weights of a neuron. 1, 5 and 6 show the
-    runs of sweeps; 2, 3, 4 and 7 networks at initialisation, which --compute computes. Ours are
-    variants (ablations, float32 scores), cost (FLOPs and seconds of training) and precision.
+    0 is the worked example of reference/README.md, or any small network by --weights. 1, 5 and 6
+    show the runs of sweeps; 2, 3, 4 and 7 networks at initialisation, which --compute computes.
+    Ours are variants (ablations, float32 scores), cost (of training) and precision.
     """
     from experiments.figures import catalogue
 
