@@ -22,6 +22,7 @@ from experiments.commandline.console import (
 )
 from experiments.commandline.options import (
     DATASET_HELP,
+    FIGURES,
     IMP_OPTIONS,
     MODEL_HELP,
     NETWORK_OPTIONS,
@@ -178,7 +179,7 @@ def diagnose(**given) -> None:
 
 
 @main.command()
-@click.argument("number", metavar="N", type=click.Choice([*"01234567", "precision", "variants"]))
+@click.argument("number", metavar="N", type=click.Choice(FIGURES))
 @click.option("--compute", is_flag=True, default=None, help="First compute the missing numbers.")
 @click.option("--full", is_flag=True, default=None, help="Figure 7: the whole published grid.")
 @click.option("--best", is_flag=True, default=None, help="Plot the best epochs, as the paper does.")
@@ -187,10 +188,9 @@ def diagnose(**given) -> None:
 def figure(number: str, results: str, **given) -> None:
     """Draw figure N of the paper from saved results, and write the CSV behind it.
 
-    0 is the worked example of reference/README.md, or any small network: its --weights with "|"
-    between layers, ";" between neurons, "," between the weights of a neuron. 1, 5 and 6 show the
-    runs of sweeps, 2, 3, 4 and 7 networks at initialisation, which --compute computes cell by
-    cell. Two more are ours: variants (ablations, float32 scores) and precision (initialisation).
+    0 is the worked example of reference/README.md, or any small network by --weights. 1, 5 and 6
+    show the runs of sweeps; 2, 3, 4 and 7 networks at initialisation, which --compute computes.
+    Ours are variants (ablations, float32 scores), cost (of training) and precision.
     """
     from experiments.figures import catalogue
 

@@ -1,4 +1,6 @@
-"""`python -m benchmarks.training`: the cost of masks in a training step, and of making batches.
+"""`python -m benchmarks.training`: the cost of a training step, and of making batches.
+
+The steps are masked ones at compression 10, and those of what SynFlow leaves of a network.
 
 Ours and a plain version alternate in one process, step by step or epoch by epoch. A ratio is of two
 times of the same round, so other work on the machine disturbs both. On a CPU the processor time of
@@ -23,15 +25,20 @@ from torchvision import transforms
 from benchmarks.rounds import machine
 from experiments.checks.pictures import random_task
 from prune import Probe, apply, prune
+from prune.compact import trainable
 from train.batches import Task, training_batches
 from train.data import known
 from train.loop import sgd, step
 from train.models import build
+from train.prepared import prepared
 from train.recipes import paper
 
 BATCH = 128
 # name -> width, on images of CIFAR-10
 NETWORKS = {"vgg16": 0.5, "resnet18": 0.25, "resnet20": 1.0, "mlp": 1.0}
+COMPACTED = {"vgg16": 64, "resnet18": 32}  # name -> batch, at full width and 32 px
+COMPRESSIONS = (10, 100, 1000)
+SHAPE = (3, 32, 32)
 Work = Callable[[], object]
 Times = list[tuple[float, float]]  # (ours, theirs) of each round
 
@@ -91,6 +98,11 @@ def plain_step(model: nn.Module, inputs: Tensor, labels: Tensor) -> Work:
 def masked_step(model: nn.Module, inputs: Tensor, labels: Tensor) -> Work:
     """Make a training step of `train.loop`, with masks of compression 10."""
     apply(model, prune(model, "magnitude", Probe(tuple(inputs.shape[1:])), compression=10))
+    return our_step(model, inputs, labels)
+
+
+def our_step(model: nn.Module, inputs: Tensor, labels: Tensor) -> Work:
+    """Make a training step of `train.loop`."""
     optimizer = sgd(model, paper("vgg16", "cifar10"))
     for group in optimizer.param_groups:
         group["lr"] = 1e-3
@@ -114,6 +126,19 @@ def steps(name: str, width: float, rounds: int, device: torch.device) -> Times:
         ours, theirs = masked_step(pruned, inputs, labels), plain_step(dense, inputs, labels)
         pairs += alternated(ours, theirs, 2, device)
     return pairs
+
+
+def compacted(
+    name: str, batch: int, compression: float, rounds: int, device: torch.device
+) -> Times:
+    """Time a step of what SynFlow leaves of a network, as `run` trains it, and a dense step."""
+    dense = build(name, SHAPE, 10).to(device).train()
+    masks = prune(dense, "synflow", Probe(SHAPE), compression)
+    small, _ = trainable(dense, masks, torch.zeros(2, *SHAPE, device=device))
+    inputs = torch.randn(batch, *SHAPE, device=device)
+    labels = torch.randint(0, 10, (batch,), device=device)
+    ours = our_step(prepared(small), inputs, labels)
+    return alternated(ours, plain_step(prepared(dense), inputs, labels), rounds, device)
 
 
 def one_by_one(images: list[Image.Image], labels: list[int], device: torch.device) -> None:
@@ -158,12 +183,19 @@ def pipelines(images: int, rounds: int, device: torch.device) -> Times:
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--rounds", default=15, show_default=True, help="Of steps; a fifth of epochs.")
 @click.option("--images", default=50_000, show_default=True, help="Images in an epoch of batches.")
-def main(device: str, rounds: int, images: int) -> None:
+@click.option("--only-compacted", is_flag=True, help="Only the steps of what SynFlow leaves.")
+def main(device: str, rounds: int, images: int, only_compacted: bool) -> None:
     place = torch.device(device)
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    click.echo(f"{machine(device, busy=True)}; {rounds} rounds, batches of {BATCH}\n")
+    click.echo(f"{machine(device, busy=True)}; {rounds} rounds\n")
     click.echo("| what | ours, ms | theirs, ms | ours / theirs: quartiles |\n|---|---|---|---|")
+    for name, batch in COMPACTED.items():
+        for compression in COMPRESSIONS:
+            what = f"what is left of {name} at {compression}, batch {batch}"
+            report(what, compacted(name, batch, compression, rounds, place))
+    if only_compacted:
+        return
     for name, width in NETWORKS.items():
         report(f"step, {name} x {width:g}", steps(name, width, rounds, place))
     report(f"batches of {images:,} images", pipelines(images, max(1, rounds // 5), place))

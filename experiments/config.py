@@ -25,7 +25,7 @@ PRUNING_DETAILS = (  # fields without a meaning where all weights are kept
     "rewind",
     "exclude",
 )
-ELSEWHERE = ("data_dir", "results", "workers")  # fields that do not change the result
+ELSEWHERE = ("data_dir", "results", "workers", "compact")  # fields that change only rounding
 
 # Result files of older versions lack the fields that came later. This is the value that those
 # runs had, by what the code of that time did; it need not be the default of today.
@@ -77,6 +77,7 @@ class RunConfig:
     train_images: int | None = None  # size of a fixed subset of the training set; None: all
     exclude: tuple[str, ...] = ()  # patterns of the weights that stay dense and do not count
     workers: int | None = None
+    compact: bool | None = None  # train what the masks leave; None: where that is possible
     data_dir: str = "data"
     results: str = "results"
 

@@ -150,7 +150,9 @@ def _check_train_images(config: RunConfig) -> None:
 
 def _check_speed(config: RunConfig, given: Mapping[str, object]) -> None:
     one_of("precision", config.precision, PRECISIONS)
-    _refuse_without_epochs(config, [name for name in ("precision", "compile") if name in given])
+    _refuse_without_epochs(
+        config, [name for name in ("precision", "compile", "compact") if name in given]
+    )
     if config.workers is not None:
         at_least("workers", config.workers, 0)
         if config.dataset != "imagenet" or not config.reads_data:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from train.files import whole
+from train.ranks import of_first
 
 
 def fingerprint(model: nn.Module, *facts: object) -> str:
@@ -46,3 +47,23 @@ def load(path: Path, device: torch.device) -> dict | None:
             f"checkpoint {path} is damaged ({reason}); delete it to train from the start"
         ) from None
     return state
+
+
+def resume(
+    model: nn.Module, optimizer: torch.optim.Optimizer, path: Path, start: str
+) -> list[dict]:
+    """Load the checkpoint into model and optimizer. Returns its rows; none without a checkpoint."""
+    state = of_first(lambda: load(path, torch.device("cpu")))
+    if state is None:
+        return []
+    if state["start"] != start:
+        raise ValueError(
+            f"checkpoint {path} is that of another training: the network, its first weights, the "
+            "masks, the recipe or the seed differ; move it away to train from the start"
+        )
+    model.load_state_dict(state["model"])
+    ways = [{way: group[way] for way in ("fused", "foreach")} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state["optimizer"])
+    for group, way in zip(optimizer.param_groups, ways, strict=True):
+        group.update(way)  # the saved weights may have had another memory format
+    return state["history"]

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from train import checkpoint
 from train.batches import Task, plain_batches, share, training_batches
+from train.part import Part, gather, spread
 from train.prepared import plain
-from train.ranks import of_first, rank, ranks, total
+from train.ranks import rank, ranks, total
 from train.recipes import Recipe
 from train.seeds import DROPOUT, seed_of
 
@@ -154,6 +155,7 @@ def train(
     path: Path,
     report: Callable[[Row], None] = lambda row: None,
     tick: Callable[[], None] = lambda: None,
+    part: Part | None = None,
 ) -> list[Row]:
     """Train in place, from the last checkpoint if there is one, and save one after each epoch.
 
@@ -169,6 +171,8 @@ def train(
         path: The checkpoint's file.
         report: Called with each epoch's row, also with those of earlier sessions.
         tick: Called after each optimizer step.
+        part: The whole network that `model` is a part of. After each epoch the whole is up to
+            date, and the checkpoint holds it: training may go on with the whole or with a part.
 
     Returns:
         One row per epoch: epoch (from 1), lr, train_loss, test_loss, top1, top5, seconds.
@@ -177,19 +181,26 @@ def train(
         ValueError: If the checkpoint is damaged or belongs to another training.
         FloatingPointError: If the loss is no longer finite; the last checkpoint stays.
     """
-    optimizer = sgd(plain(model), recipe)
-    start = checkpoint.fingerprint(plain(model), recipe, seed)
-    history = resume(plain(model), optimizer, path, start)
+    net = plain(model)
+    optimizer = sgd(net, recipe)
+    whole, stored = (part.whole, sgd(part.whole, recipe)) if part else (net, optimizer)
+    start = checkpoint.fingerprint(whole, recipe, seed)
+    history = checkpoint.resume(whole, stored, path, start)
+    if part:
+        gather(part, net, stored, optimizer)
     for row in history:
         report(row)
     for epoch in range(len(history), recipe.epochs):
         history.append(_epoch(model, optimizer, task, recipe, seed, epoch, tick))
+        if part:
+            steps = -(-len(task.train.labels) // recipe.batch_size)
+            spread(part, net, stored, optimizer, steps)
         if rank() == 0:
             checkpoint.save(
                 {
                     "start": start,
-                    "model": plain(model).state_dict(),
-                    "optimizer": optimizer.state_dict(),
+                    "model": whole.state_dict(),
+                    "optimizer": stored.state_dict(),
                     "history": history,
                 },
                 path,
@@ -229,18 +240,3 @@ def _epoch(
         "top5": test["top5"],
         "seconds": time.perf_counter() - start,
     }
-
-
-def resume(model: nn.Module, optimizer: torch.optim.Optimizer, path: Path, start: str) -> list[Row]:
-    """Load the checkpoint into model and optimizer. Returns its rows; none without a checkpoint."""
-    state = of_first(lambda: checkpoint.load(path, torch.device("cpu")))
-    if state is None:
-        return []
-    if state["start"] != start:
-        raise ValueError(
-            f"checkpoint {path} is that of another training: the network, its first weights, the "
-            "masks, the recipe or the seed differ; move it away to train from the start"
-        )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["history"]

@@ -8,6 +8,7 @@ MODEL_HELP = (
 )
 DATASET_HELP = "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagenet."
 PRUNER_HELP = "random, magnitude, snip, grasp, synflow, skeletonization or taylor-fo."
+FIGURES = (*"01234567", "cost", "precision", "variants")
 FOLDER = click.Path(file_okay=False)
 
 
@@ -54,6 +55,10 @@ OPTIONS = {
     },
     "precision": {"help": "float32 or bfloat16.  [bfloat16 where the device has it, else float32]"},
     "compile": {"is_flag": True, "default": None, "help": "Train with torch.compile."},
+    "compact/--no-compact": {
+        "default": None,
+        "help": "Train without the channels that nothing reads, or with.  [without, if possible]",
+    },
     "train-images": {"type": int, "help": "Train on a fixed subset of this size.  [all]"},
     "workers": {"type": int, "help": "Processes that decode imagenet's images.  [all cores]"},
     "cycles": {"type": click.IntRange(1), "default": 3, "show_default": True},
@@ -76,7 +81,7 @@ TRAINING_OPTIONS = (
     "weight-decay",
     "train-images",
 )
-SPEED_OPTIONS = ("precision", "compile", "workers")
+SPEED_OPTIONS = ("precision", "compile", "compact/--no-compact", "workers")
 PLACE_OPTIONS = ("data-dir", "results")
 RUN_OPTIONS = (
     *NETWORK_OPTIONS,

@@ -7,6 +7,7 @@ from typing import Protocol
 from experiments.config import RunConfig
 from experiments.figures import (
     accuracy,
+    cost,
     first_pictures,
     iterative_magnitude,
     layer_conservation,
@@ -38,6 +39,7 @@ FROM_RUNS: dict[str, Callable[[Path, Mapping[str, object], bool], style.Drawing]
     "1": accuracy.draw_one,
     "5": iterative_magnitude.draw,
     "6": accuracy.draw_all,
+    "cost": cost.draw,
     "variants": variants.draw,
 }
 AT_INITIALISATION: dict[str, NetworkFigure] = {
@@ -54,6 +56,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "1": RUN_FILTERS,
     "5": RUN_FILTERS,
     "6": RUN_FILTERS,
+    "cost": RUN_FILTERS,
     "variants": RUN_FILTERS,
     "2": (*NETWORK_OPTIONS, "data_dir"),
     "3": (*NETWORK_OPTIONS, "data_dir"),

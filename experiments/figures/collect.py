@@ -1,6 +1,6 @@
 """The runs in a results folder, sorted into panels and curves."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,8 +86,17 @@ def _restored(result: dict, directory: Path) -> dict:
     return {**result, **more}
 
 
-def panels(found: Iterable[dict], filters: Mapping[str, object]) -> list[Panel]:
+def panels(
+    found: Iterable[dict],
+    filters: Mapping[str, object],
+    make: Callable[[Mapping], dict] | None = None,
+) -> list[Panel]:
     """Sort trained runs into panels; only those whose configuration has the filters' values.
+
+    Args:
+        found: Results, as `runs` reads them.
+        filters: Fields of a run's configuration -> the values wanted.
+        make: The function that makes a row of a result; by default `row`.
 
     Raises:
         ValueError: If none is left.
@@ -98,9 +107,9 @@ def panels(found: Iterable[dict], filters: Mapping[str, object]) -> list[Panel]:
         if filters.items() <= config.items() and result["final"] is not None:
             setting = {k: v for k, v in config.items() if k not in POINT + CURVE + WITHOUT_EFFECT}
             panel = groups.setdefault(tuple(setting.items()), Panel(setting, []))
-            row = _row(result)
-            if not any(all(row[key] == other[key] for key in ONCE) for other in panel.rows):
-                panel.rows.append(row)
+            made = (make or row)(result)
+            if not any(all(made[key] == other[key] for key in ONCE) for other in panel.rows):
+                panel.rows.append(made)
     if not groups:
         which = " and ".join(f"{k} {v}" for k, v in filters.items()) or "any setting"
         raise ValueError(f"no trained run of {which} is in these results")
@@ -128,7 +137,8 @@ def only(number: str, found: list[Panel]) -> Panel:
     return found[0]
 
 
-def _row(result: Mapping) -> dict:
+def row(result: Mapping) -> dict:
+    """The row of a run in the CSV of a figure."""
     config = result["config"]
     return {
         "model": config["model"],

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from prune import Probe, Step, connected, effective, prunable
 from prune.masks import Masks, kept, size
+from train.loop import eval_mode
 
 
 def layer_rows(model: nn.Module, masks: Masks, scores: Mapping[str, Tensor] | None) -> list[dict]:
@@ -107,4 +108,12 @@ def flops_of(network: nn.Module, images: torch.Tensor) -> int:
     """Count the additions and multiplications of a forward pass, those with a 0 included."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(images)
+    return counter.get_total_flops()
+
+
+def step_flops(network: nn.Module, images: torch.Tensor) -> int:
+    """Count the additions and multiplications of a forward and a backward pass."""
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    with FlopCounterMode(display=False) as counter, eval_mode(network):
+        torch.autograd.grad(network(images).sum(), weights, allow_unused=True)
     return counter.get_total_flops()

@@ -94,8 +94,8 @@ def _cycle(
     apply_everywhere(model, masks)
     if rank() == 0:
         _directory(config, cycle).mkdir(exist_ok=True)
-    accuracies, seconds = fit(config, _directory(config, cycle), model, data, progress)
-    row = {"cycle": cycle, **accuracies, "seconds": seconds}
+    measured, seconds = fit(config, _directory(config, cycle), model, data, progress)
+    row = {"cycle": cycle, **measured, "seconds": seconds}
     return of_first(lambda: _select(config, row, masks))
 
 

@@ -77,7 +77,7 @@ def experiment(config: RunConfig, progress: Progress | None, pruning: Pruning) -
             data = images(config, progress) if config.reads_data else None
             model, facts, seconds = pruning(config, data, progress)
             trained = fit(config, config.directory, model, data, progress)
-            measured = {**facts, "score_dtype": config.score_dtype, **trained.accuracies}
+            measured = {**facts, "score_dtype": config.score_dtype, **trained.measured}
             measured["seconds"] = {"prune": seconds, "train": trained.seconds}
             if rank() == 0:
                 files.write_result(result, config, measured)

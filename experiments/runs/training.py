@@ -8,6 +8,7 @@ from torch import nn
 
 from experiments.config import RunConfig
 from experiments.runs import files
+from experiments.runs.compacted import to_train, trained_facts
 from experiments.runs.facts import masks_sha256, weight_rows
 from experiments.runs.progress import Progress
 from experiments.runs.sharing import TRAINED, beginning, take
@@ -22,7 +23,7 @@ from train.ranks import check_same, rank
 class Trained(NamedTuple):
     """The outcome of a training."""
 
-    accuracies: dict  # "untrained", "best" and "final", as in result.json
+    measured: dict  # "trained", "untrained", "best" and "final", as in result.json
     seconds: float
 
 
@@ -41,12 +42,15 @@ def fit(
 ) -> Trained:
     """Train the network in place, and measure it before, after its best epoch and at the end.
 
+    Channels that nothing reads take no part in it; afterwards their weights are as if they had.
     Go on from the checkpoint in `directory`, or share an equal training of another run. The
     first rank writes checkpoint.pt, history.csv and weights.csv after each epoch.
     """
     if config.epochs == 0:
-        return Trained({"untrained": None, "best": None, "final": None}, 0)
-    net = prepared(model, config.precision, config.compile)
+        return Trained(dict.fromkeys(("trained", "untrained", "best", "final")), 0)
+    small, part = to_train(config, model, progress)
+    trained = trained_facts(config, model, small)
+    net = prepared(small, config.precision, config.compile)
     untrained = evaluate(net, data)
     on_epoch = _EpochRecorder(config, directory, model, progress)
     steps = -(-len(data.train.labels) // config.batch_size)
@@ -55,11 +59,13 @@ def fit(
     if rank() == 0 and _share(config, directory, begun):
         progress.note("another run did the same training; it is not repeated")
     checkpoint = directory / files.CHECKPOINT
-    history = train(net, data, config.training, config.seed, checkpoint, on_epoch, progress.tick)
+    tick = progress.tick
+    history = train(net, data, config.training, config.seed, checkpoint, on_epoch, tick, part=part)
     if rank() == 0:
         files.write_text(directory / TRAINED, begun)
     best = max(history, key=lambda row: row["top1"])  # the earliest, if several
-    measured = {"untrained": untrained, "best": _accuracy(best), "final": _accuracy(history[-1])}
+    accuracies = {"best": _accuracy(best), "final": _accuracy(history[-1])}
+    measured = {"trained": trained, "untrained": untrained, **accuracies}
     return Trained(measured, seconds_of(history))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from experiments.config import RunConfig
 from experiments.sweeps.grid import AXES, grid
 
-ALLOWED = ("data_dir", "results", "device")  # options that can be given with a preset
+ALLOWED = ("data_dir", "results", "device", "compact")  # options that can be given with a preset
 FIVE = ["random", "magnitude", "snip", "grasp", "synflow"]
 COMMON = {  # options of all presets; a part of a preset may set others
     "dataset": ["fashion-mnist"],

@@ -56,6 +56,7 @@ def test_result_json_has_the_fields_of_the_contract_and_no_other(finished):
         "max_prune_cut_ratio",
         "steps",
         "score_dtype",
+        "trained",
         "untrained",
         "best",
         "final",
@@ -82,7 +83,8 @@ def test_result_json_has_the_fields_of_the_contract_and_no_other(finished):
 def test_the_config_in_the_result_repeats_the_run(finished):
     """It has every field that decides the result, and no path of this machine."""
     stored = json.loads((finished / "result.json").read_text())["config"]
-    assert set(stored) == set(RunConfig.__dataclass_fields__) - {"data_dir", "results", "workers"}
+    elsewhere = {"data_dir", "results", "workers", "compact"}
+    assert set(stored) == set(RunConfig.__dataclass_fields__) - elsewhere
     lists = {name: tuple(stored[name]) for name in ("lr_drops", "exclude")}
     assert restore(stored).decisive == stored | lists
     assert replace(restore(stored), results=str(finished.parent)).directory == finished

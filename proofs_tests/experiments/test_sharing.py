@@ -22,9 +22,9 @@ def trained(monkeypatch) -> list[int]:
     """The number of optimizer steps of each training that was not shared."""
     done, train = [], training.train
 
-    def watched(*arguments):
+    def watched(*arguments, **options):
         steps = count()
-        history = train(*arguments[:-1], lambda: next(steps))
+        history = train(*arguments[:-1], lambda: next(steps), **options)
         done.extend([taken] if (taken := next(steps)) else [])
         return history
 

@@ -44,8 +44,13 @@ class Channels:
         needed: Numbers of channels that an operation without a rule reads.
     """
 
-    def __init__(self) -> None:
-        """Begin with the number 0, for all channels that nothing can remove."""
+    def __init__(self, folds: bool) -> None:
+        """Begin with the number 0, for all channels that nothing can remove.
+
+        Args:
+            folds: False = no channel counts as constant, since training may change its value.
+        """
+        self._folds = folds
         self.constant = torch.tensor([False])
         self.needed = [torch.tensor([ALWAYS])]
         self._parents = [ALWAYS]
@@ -53,7 +58,7 @@ class Channels:
     def new(self, constant: Tensor) -> Tensor:
         """Return numbers of new channels, as many as there are flags."""
         start = len(self._parents)
-        self.constant = torch.cat([self.constant, constant])
+        self.constant = torch.cat([self.constant, constant & self._folds])
         self._parents += range(start, start + len(constant))
         return torch.arange(start, start + len(constant))
 
@@ -120,12 +125,19 @@ def spread(vector: Tensor, axis: int, shape: torch.Size) -> Tensor:
 
 def narrowed(numbers: Tensor, stays: Tensor) -> Tensor:
     """Remove the channels that do not stay, along the widest axis."""
-    if numbers.numel() <= 1:
+    axis, kept = remaining(numbers, stays)
+    if kept is None:
         return numbers
-    small, shape = thin(numbers), list(numbers.shape)
-    axis = widest(small)
-    if small.size(axis) == 1:
-        return numbers
-    kept = stays[small.movedim(axis, 0).flatten(1)[:, 0]].nonzero().flatten()
+    shape = [*numbers.shape]
     shape[axis] = len(kept)
+    small = thin(numbers)
     return small.index_select(axis, kept).expand(shape)
+
+
+def remaining(numbers: Tensor, stays: Tensor) -> tuple[int, Tensor | None]:
+    """Return the axis along which a tensor is narrowed, and the places that stay; None for all."""
+    small = thin(numbers)
+    axis = widest(small) if numbers.numel() > 1 else 0
+    if numbers.numel() <= 1 or small.size(axis) == 1:
+        return axis, None
+    return axis, stays[small.movedim(axis, 0).flatten(1)[:, 0]].nonzero().flatten()

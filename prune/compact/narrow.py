@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from prune.compact.channels import Layer, Norm
-from prune.compact.folding import fold, groups_of, kernels
+from prune.compact.channels import Layer, Mix, Norm
+from prune.compact.folding import fold, groups_of
 from prune.compact.keeping import staying
 from prune.compact.operations import LINEAR, TRANSPOSED, tensors_in
 from prune.compact.reading import Reading
 from prune.enforce import release
 
 REFUSAL = "this network cannot be made smaller"
+Places = dict[str, tuple[Tensor, ...]]  # name -> index: whole[index] is the tensor of the part
 
 
 def compact(model: nn.Module, example: Tensor | tuple[Any, ...]) -> nn.Module:
@@ -42,23 +43,20 @@ def compact(model: nn.Module, example: Tensor | tuple[Any, ...]) -> nn.Module:
     Raises:
         ValueError: If torch.fx cannot trace the model, or if its code depends on its widths.
     """
-    small = release(_twin(model).eval())
+    small = release(twin(model).eval())
     arguments = example if isinstance(example, tuple) else (example,)
-    reading, outputs = _read(small, arguments)
+    reading, expected = read(small, arguments)
     stays = staying(reading)
     for step in reading.steps:
         if isinstance(step, Layer):
             fold(small, step.node, torch.where(stays[step.columns], 0, step.constants))
-    for step in reading.steps:
-        if isinstance(step, Layer):
-            _narrow_layer(step.module, stays[step.columns], stays[step.rows])
-        elif isinstance(step, Norm):
-            _narrow_norm(step.module, stays[step.columns])
-    _check(small, arguments, outputs)
+    narrow(small, reading, stays)
+    check(small, arguments, expected)
     return small
 
 
-def _twin(model: nn.Module) -> nn.Module:
+def twin(model: nn.Module) -> nn.Module:
+    """Return a copy of the model; raise ValueError if it cannot be copied."""
     try:
         return copy.deepcopy(model)
     except Exception as error:  # attributes of any kind may be in the way
@@ -66,54 +64,76 @@ def _twin(model: nn.Module) -> nn.Module:
         raise ValueError(f"{REFUSAL}: it cannot be copied ({reason})") from error
 
 
-def _read(model: nn.Module, example: tuple[Any, ...]) -> tuple[Reading, Any]:
+def read(model: nn.Module, example: tuple[Any, ...], folds: bool = True) -> tuple[Reading, Any]:
     """Trace a forward pass; return its channels and its outputs."""
     try:
-        reading = Reading(fx.symbolic_trace(model))
-        return reading, _outputs(reading.run, example)
+        reading = Reading(fx.symbolic_trace(model), folds)
+        return reading, outputs(reading.run, example)
     except Exception as error:  # the model's own code may raise any kind
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{REFUSAL}: torch.fx cannot trace it ({reason})") from error
 
 
-def _narrow_layer(module: nn.Module, columns: Tensor, rows: Tensor) -> None:
-    """Keep the rows and columns of the weight that belong to channels that stay."""
-    weight, old = module.get_parameter("weight"), kernels(module)
-    sides = [side.view(groups_of(module), -1) for side in (rows, columns)]
-    used = sides[0].any(1)
-    places = [side[used].nonzero()[:, 1].view(int(used.sum()), -1) for side in sides]
-    group = used.nonzero()[:, :, None]
-    new = old[group, places[0][:, :, None], places[1][:, None, :]]
-    if isinstance(module, TRANSPOSED):
-        new = new.transpose(1, 2)
-    module.weight = _like(weight, new.reshape(-1, new.shape[2], *weight.shape[2:]))
-    if module._parameters.get("bias") is not None:
-        bias = module.get_parameter("bias")
-        module.bias = _like(bias, bias.detach()[rows])
-    inputs, outputs = int(columns.sum()), int(rows.sum())
+def narrow(model: nn.Module, reading: Reading, stays: Tensor) -> Places:
+    """Remove the channels that do not stay from the layers and normalisations, in place.
+
+    Returns:
+        The places of what is left, for each parameter and buffer that has become smaller.
+    """
+    names = {id(module): name for name, module in model.named_modules()}
+    places: Places = {}
+    for step in reading.steps:
+        if not isinstance(step, Mix):
+            own = _layer_places(step, stays) if isinstance(step, Layer) else _places(step, stays)
+            for name, index in own.items():
+                _take(step.module, name, index)
+            places |= {f"{names[id(step.module)]}.{name}": index for name, index in own.items()}
+    return places
+
+
+def _layer_places(step: Layer, stays: Tensor) -> Places:
+    """Return the places of the weight and the bias that stay; adapt the layer's sizes."""
+    module, groups = step.module, groups_of(step.module)
+    inputs, outputs = stays[step.columns], stays[step.rows]
+    if inputs.all() and outputs.all():
+        return {}
+    sides = [side.view(groups, -1) for side in (outputs, inputs)]
+    first, second = reversed(sides) if isinstance(module, TRANSPOSED) else sides
+    used = first.any(1)
+    count = int(used.sum())
+    seconds = second[used].nonzero()[:, 1].view(count, 1, -1)
+    firsts = first.flatten().nonzero()
+    index = firsts, seconds.expand(-1, len(firsts) // count, -1).flatten(0, 1)
     if isinstance(module, LINEAR):
-        vars(module).update(in_features=inputs, out_features=outputs)
+        vars(module).update(in_features=int(inputs.sum()), out_features=int(outputs.sum()))
     else:
-        vars(module).update(in_channels=inputs, out_channels=outputs, groups=len(group))
+        sizes = {"in_channels": int(inputs.sum()), "out_channels": int(outputs.sum())}
+        vars(module).update(sizes, groups=count)
+    bias = module._parameters.get("bias") is not None
+    return {"weight": index} | ({"bias": (outputs.nonzero().flatten(),)} if bias else {})
 
 
-def _like(old: nn.Parameter, new: Tensor) -> nn.Parameter:
-    """Return a parameter that is trained if the old one is."""
-    return nn.Parameter(new.contiguous(), old.requires_grad)
+def _places(step: Norm, stays: Tensor) -> Places:
+    """Return the places of the scales, shifts and statistics that stay; adapt the size."""
+    kept = stays[step.columns]
+    if kept.all():
+        return {}
+    vars(step.module).update(num_features=int(kept.sum()))
+    tensors = [*step.module.named_parameters(), *step.module.named_buffers()]
+    index = (kept.nonzero().flatten(),)
+    return {name: index for name, tensor in tensors if tensor.dim()}  # not the count of batches
 
 
-def _narrow_norm(norm: nn.Module, stays: Tensor) -> None:
-    """Keep the scales, shifts and statistics of channels that stay."""
-    for name, parameter in norm.named_parameters():
-        setattr(norm, name, _like(parameter, parameter.detach()[stays]))
-    for name, buffer in norm.named_buffers():
-        if buffer.dim():  # not the count of batches
-            setattr(norm, name, buffer[stays])
-    vars(norm).update(num_features=int(stays.sum()))
+def _take(module: nn.Module, name: str, index: tuple[Tensor, ...]) -> None:
+    """Keep the indexed part of a parameter or buffer of a module."""
+    whole: Tensor = getattr(module, name)
+    part = whole.detach()[index].contiguous()
+    trained = isinstance(whole, nn.Parameter)
+    setattr(module, name, nn.Parameter(part, whole.requires_grad) if trained else part)
 
 
 @torch.no_grad()
-def _outputs(call: Callable[..., Any], example: tuple[Any, ...]) -> Any:
+def outputs(call: Callable[..., Any], example: tuple[Any, ...]) -> Any:
     """Return the outputs, with the same random numbers each time; inputs are not overwritten."""
     devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
     with torch.random.fork_rng(devices):
@@ -126,11 +146,11 @@ def _copied(value: Any) -> Any:
     return value.detach().clone() if isinstance(value, Tensor) else value
 
 
-def _check(small: nn.Module, example: tuple[Any, ...], expected: Any) -> None:
+def check(small: nn.Module, example: tuple[Any, ...], expected: Any) -> None:
     """Refuse a network whose outputs have changed: its code does not see that it is narrower."""
     try:
-        outputs = tensors_in(_outputs(small, example))
-        pairs = zip(outputs, tensors_in(expected), strict=True)
+        found = tensors_in(outputs(small, example))
+        pairs = zip(found, tensors_in(expected), strict=True)
         same = all(_close(a, b) for a, b in pairs)
     except Exception as error:  # as above
         reason = str(error).partition("\n")[0]

@@ -16,12 +16,13 @@ LINEAR = (nn.Linear,)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 LAYERS = (*LINEAR, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 # Each element of the result depends on one element of each input. All are finite on finite inputs.
 POINTWISE: set[object] = {
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish),
     *(nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity),
-    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+    *DROPOUTS,
     *(F.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, F.silu, F.mish, F.hardswish),
     *(F.hardsigmoid, F.hardtanh, F.sigmoid, F.tanh, F.softplus, torch.relu, torch.relu_),
     *(torch.sigmoid, torch.tanh, torch.abs, torch.neg, torch.clamp, torch.maximum, torch.minimum),
@@ -109,12 +110,13 @@ def border(model: nn.Module, node: fx.Node) -> bool:
 
 
 def tied_nodes(model: nn.Module, nodes: list[fx.Node]) -> set[fx.Node]:
-    """Return the nodes whose weights another node uses, too."""
+    """Return the nodes whose weights, or whose dropout, another node uses, too."""
     weights = {}
     for node in nodes:
         module = module_of(model, node)
         if module is not None:
             weights[node] = [id(weight) for weight in module.parameters()]
+            weights[node] += [id(module)] if isinstance(module, DROPOUTS) else []
         if node.op == "get_attr":
             weights[node] = [id(operator.attrgetter(str(node.target))(model))]
     uses = Counter(weight for own in weights.values() for weight in own)

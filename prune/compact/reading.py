@@ -42,13 +42,18 @@ class Reading(fx.Interpreter):
         steps: Layers, norms and mixtures in the order of the pass.
     """
 
-    def __init__(self, traced: fx.GraphModule):
-        """Begin without channels."""
+    def __init__(self, traced: fx.GraphModule, folds: bool = True):
+        """Begin without channels.
+
+        Args:
+            traced: The network.
+            folds: True = constant channels can be folded; False = they are channels as others.
+        """
         super().__init__(traced)
         self.model: nn.Module = traced
         self.nodes = list(traced.graph.nodes)
         self.tied = tied_nodes(traced, self.nodes)
-        self.channels = Channels()
+        self.channels = Channels(folds)
         self.numbers: dict[fx.Node, Any] = {}
         self.ran: set[fx.Node] = set()
         self.steps: list[Layer | Norm | Mix] = []
