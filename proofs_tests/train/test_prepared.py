@@ -49,6 +49,13 @@ def test_bfloat16_is_near_float32():
     assert 0 < (near - exact).abs().max() < 0.05 * exact.abs().max()
 
 
+@pytest.mark.parametrize("width, layout", [(1 / 8, "contiguous_format"), (1 / 4, "channels_last")])
+def test_a_network_that_would_overrun_its_memory_keeps_its_layout(width, layout):
+    """The shortcut of 8 channels is a strided 1x1 convolution, which oneDNN computes wrongly."""
+    model = prepared(build("resnet18", SHAPE, 10, width=width))
+    assert model.layer1[0].conv1.weight.is_contiguous(memory_format=getattr(torch, layout))
+
+
 def test_channels_last_goes_with_bfloat16_for_weights_and_masks():
     model = pruned()
     prepared(model, "bfloat16")
