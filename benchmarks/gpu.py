@@ -25,6 +25,7 @@ from train.data import MissingData, locate
 
 SOURCES = ("*.py", *(f"{f}/**/*.py" for f in ("benchmarks", "experiments", "proofs_tests")))
 SOURCES += tuple(f"{folder}/**/*.py" for folder in ("prune", "reference", "train"))
+SUFFIX = ".md"  # of the pages
 SHORTEST = 5  # seconds; with less time left no part is started
 
 
@@ -67,7 +68,7 @@ def accuracies(device: str, quick: bool, data_dir: str, folder: Path) -> Part:
 )
 @click.option("--data-dir", default="data", show_default=True, help="The folder of fashion-mnist.")
 def gpu(device, minutes, wanted, again, quick, to, data_dir) -> None:
-    """Measure all there is to measure on one card, in parts: TO/CARD/PART.md."""
+    """Measure all there is to measure on one card, in parts, into TO/CARD."""
     end = time.monotonic() + 60 * minutes
     name = card(device)
     folder = Path(to).resolve() / slug(name)
@@ -79,7 +80,14 @@ def gpu(device, minutes, wanted, again, quick, to, data_dir) -> None:
     reason = None if quick else without_data(data_dir)
     absent = {"figure6": reason} if reason else {}
     done = [
-        finish(part, folder / f"{part.name}.md", header(part.name, name), end, again, absent)
+        finish(
+            part,
+            (folder / part.name).with_suffix(SUFFIX),
+            header(part.name, name),
+            end,
+            again,
+            absent,
+        )
         for part in chosen
     ]
     if not all(done):
@@ -189,9 +197,9 @@ def written(page: Path, head: str) -> bool:
 def run(part: Part, page: Path, head: str, limit: float) -> tuple[bool, str]:
     """Run a part; return True if it finished, and a sentence about it.
 
-    Its output is in PART-unfinished.md until it is finished. Another page stays until then.
+    Until then its output is in a file of its own, and an earlier page stays.
     """
-    draft = page.with_name(f"{part.name}-unfinished.md")
+    draft = page.with_name(f"{part.name}-unfinished{SUFFIX}")
     start = time.monotonic()
     with open(draft, "w") as file:
         file.write(f"{head}\n\n")

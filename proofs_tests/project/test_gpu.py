@@ -42,7 +42,7 @@ def parts(monkeypatch, tmp_path):
 
 
 def pages(folder):
-    return {path.name: path.read_text() for path in (folder / "cpu").glob("*.md")}
+    return {path.stem: path.read_text() for path in (folder / "cpu").glob("*.md")}
 
 
 def test_a_page_is_written_once_and_again_if_asked(parts, tmp_path):
@@ -59,7 +59,7 @@ def test_a_page_is_written_once_and_again_if_asked(parts, tmp_path):
 @pytest.mark.parametrize("change", ["day", "code"])
 def test_a_page_of_another_day_or_code_is_written_anew(parts, tmp_path, monkeypatch, change):
     parts({"one": ("print(1)", 60)})
-    page = tmp_path / "cpu/one.md"
+    page = (tmp_path / "cpu/one").with_suffix(".md")
     if change == "day":
         page.write_text(page.read_text().replace(", 20", ", 19"))
     else:
@@ -94,10 +94,10 @@ def test_an_unfinished_part_leaves_its_rows_and_the_earlier_page(
     code, lines = parts({"one": (source, limit), "two": ("print(2)", 60)}, "--again")
     assert code == 1 and "Finished" in lines[1]  # the second part still runs
     found = pages(tmp_path)
-    assert "| old |" in found["one.md"] and "two.md" in found
-    assert "| new |" in found["one-unfinished.md"] and end in found["one-unfinished.md"]
+    assert "| old |" in found["one"] and "two" in found
+    assert "| new |" in found["one-unfinished"] and end in found["one-unfinished"]
     parts({"one": ("print('| new |')", 60)}, "--again")
-    assert "| new |" in pages(tmp_path)["one.md"] and len(pages(tmp_path)) == 2
+    assert "| new |" in pages(tmp_path)["one"] and len(pages(tmp_path)) == 2
 
 
 def test_no_part_runs_past_the_end(parts, tmp_path):
@@ -117,19 +117,19 @@ def test_a_stop_between_parts_loses_nothing(tmp_path):
         where = ["--device", "cpu", "--quick", "--to", str(tmp_path), "--parts", "one,two"]
         return subprocess.Popen([*call, *where], cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
-    stopped, draft = command(3600), tmp_path / "cpu/two-unfinished.md"
+    stopped, draft = command(3600), (tmp_path / "cpu/two-unfinished").with_suffix(".md")
     while not (draft.exists() and "| first row |" in draft.read_text()):
         assert stopped.poll() is None
         time.sleep(0.05)
     stopped.terminate()
     stopped.communicate(timeout=60)
-    assert "| a row |" in pages(tmp_path)["one.md"] and "two.md" not in pages(tmp_path)
+    assert "| a row |" in pages(tmp_path)["one"] and "two" not in pages(tmp_path)
     pid = int(draft.read_text().split(" | first row |")[0].splitlines()[-1])
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     lines = command(0).communicate(timeout=60)[0].splitlines()
     assert "already in" in lines[0] and "Finished" in lines[1]
-    assert "| first row |" in pages(tmp_path)["two.md"]
+    assert "| first row |" in pages(tmp_path)["two"]
 
 
 def test_without_a_card_there_is_one_sentence(monkeypatch, tmp_path):
@@ -215,6 +215,6 @@ def test_the_whole_command_runs_on_a_cpu(tmp_path):
     code, lines = said("--to", str(tmp_path), "--minutes", "20")
     assert code == 0, lines
     names = ["selfcheck", "tests", "synflow-mlp", "steps", "figure6"]
-    assert sorted(pages(tmp_path)) == sorted(f"{name}.md" for name in names)
-    assert "0 FAIL" in pages(tmp_path)["selfcheck.md"]
-    assert " passed" in pages(tmp_path)["tests.md"] or " skipped" in pages(tmp_path)["tests.md"]
+    assert sorted(pages(tmp_path)) == sorted(names)
+    assert "0 FAIL" in pages(tmp_path)["selfcheck"]
+    assert " passed" in pages(tmp_path)["tests"] or " skipped" in pages(tmp_path)["tests"]
