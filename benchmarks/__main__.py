@@ -13,6 +13,7 @@ from statistics import median
 
 import click
 
+from benchmarks.gpu import gpu
 from benchmarks.rounds import ROOT, machine, measured, middle, ratio, rounds_of
 from benchmarks.zoo import zoo
 from prune import load_masks
@@ -226,6 +227,7 @@ def spread(times: list[float]) -> str:
     return f"{min(times):.2f} / {median(times):.2f} / {max(times):.2f}"
 
 
+main.add_command(gpu)
 main.add_command(zoo)
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """bfloat16, channels_last and torch.compile: what they change in a network, and what not."""
 
 import json
+import resource
+import sys
 
 import pytest
 import torch
@@ -47,6 +49,26 @@ def test_bfloat16_is_near_float32():
     exact = model(x)
     near = prepared(model, "bfloat16")(x)
     assert 0 < (near - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's setting")
+def test_a_step_on_a_cpu_uses_the_memory_of_the_step_before():
+    """Otherwise each step gets thousands of pages from the system."""
+    model = prepared(build("vgg11", SHAPE, 10, width=1 / 8))
+    images = torch.randn(64, *SHAPE)
+    for _ in range(8):
+        model(images).sum().backward()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        model(images).sum().backward()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1000
+
+
+@pytest.mark.parametrize("width, layout", [(1 / 8, "contiguous_format"), (1 / 4, "channels_last")])
+def test_a_network_that_would_overrun_its_memory_keeps_its_layout(width, layout):
+    """The shortcut of 8 channels is a strided 1x1 convolution, which oneDNN computes wrongly."""
+    model = prepared(build("resnet18", SHAPE, 10, width=width))
+    assert model.layer1[0].conv1.weight.is_contiguous(memory_format=getattr(torch, layout))
 
 
 def test_channels_last_goes_with_bfloat16_for_weights_and_masks():
