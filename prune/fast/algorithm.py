@@ -1,6 +1,7 @@
 """Algorithm 1 and `certified` for SynFlow, on matrices; the plain loops are in prune/pruning.py."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -33,25 +34,24 @@ def scheduled(
 
     Equal to `prune.pruning._scheduled` with the score `synflow`, up to rounding of the scores.
     """
-    matrices: Matrices
     network, matrices = read(model, masks, probe)
     if network.tape is not None and size(masks) <= SMALL:
         yield from scheduled_small(network, network.tape, matrices, counts, check)
         return
     for k, groups in enumerate(counts, 1):
-        scoring = _score(network, matrices)
+        R, scored, products = _score(network, matrices)
         if k == 1:
-            check(_facts(scoring))
+            check(_facts(scored))
         removed = 0.0
         pruned: dict[str, Tensor] = {}
         for names, keep in groups.items():
             alive = sum(matrices[name].kept for name in names)
-            found = lowest({name: scoring.scored[name] for name in names}, alive - keep)
+            found = lowest({name: scored[name] for name in names}, alive - keep)
             removed += found.total
             pruned |= found.entries
-        left = _without(matrices, pruned, scoring)
-        yield _step(k, scoring.R, removed, left, _rescore(model, matrices, probe))
-        matrices = left
+        scored, before = {}, _kept_part(matrices)
+        _prune_(matrices, pruned, products)
+        yield _step(k, R, removed, network, before, _kept_part(matrices))
 
 
 def certified(
@@ -64,17 +64,16 @@ def certified(
     Raises:
         ValueError: If no weight can be removed before `goal` weights are left.
     """
-    matrices: Matrices
     (network, matrices), k = read(model, masks, probe), 0
     while (alive := _kept(matrices)) > goal:
-        scoring = _score(network, matrices)
+        R, scored, products = _score(network, matrices)
         if k == 0:
-            check(_facts(scoring))
-        found = lowest_within(scoring.scored, (1 - MARGIN) * scoring.R, alive - goal)
-        left, k = _without(matrices, found.entries, scoring), k + 1
-        check_removal(alive, _kept(left), goal, sum(m.shape.numel() for m in matrices.values()))
-        yield _step(k, scoring.R, found.total, left, _rescore(model, matrices, probe))
-        matrices = left
+            check(_facts(scored))
+        found = lowest_within(scored, (1 - MARGIN) * R, alive - goal)
+        scored, before, k = {}, _kept_part(matrices), k + 1
+        _prune_(matrices, found.entries, products)
+        check_removal(alive, _kept(matrices), goal, size(masks))
+        yield _step(k, R, found.total, network, before, _kept_part(matrices))
 
 
 def _score(network: Network, matrices: Matrices) -> Scoring:
@@ -85,9 +84,9 @@ def _score(network: Network, matrices: Matrices) -> Scoring:
     return Scoring(R, scored, products)
 
 
-def _facts(scoring: Scoring) -> dict[str, Facts]:
+def _facts(scored: Mapping[str, Scored]) -> dict[str, Facts]:
     """Return the facts about the scores of each weight, one weight at a time."""
-    return {n: facts_of(one.rows(slice(None)), one.mask) for n, one in scoring.scored.items()}
+    return {name: facts_of(one.rows(slice(None)), one.mask) for name, one in scored.items()}
 
 
 def _scored(matrix: Matrix, gradient: Gradient) -> Scored:
@@ -106,20 +105,32 @@ def _scored(matrix: Matrix, gradient: Gradient) -> Scored:
     )
 
 
-def _without(matrices: Matrices, pruned: Mapping[str, Tensor], scoring: Scoring) -> Matrices:
-    """Prune entries, then leave out empty rows and columns of weights used in products only."""
-    left = {name: drop_(matrix, pruned[name]) for name, matrix in matrices.items()}
-    return left | {name: cut_down(left[name]) for name in scoring.products}
+def _prune_(
+    matrices: dict[str, Matrix], pruned: Mapping[str, Tensor], products: frozenset[str]
+) -> None:
+    """Prune entries, and leave out empty rows and columns of weights used in products only.
+
+    In place, one weight after the other: nothing else may hold the matrices, which are large.
+    """
+    for name in matrices:
+        left = matrices[name] = drop_(matrices[name], pruned[name])
+        if name in products:
+            matrices[name] = cut_down(left)
 
 
-def _step(k: int, R: float, removed: float, left: Matrices, rescore: Callable[[], Tensors]) -> Step:
+def _kept_part(matrices: Matrices) -> Matrices:
+    """Return the matrices without theta: the masks are all that a `Step` needs to hold."""
+    return {name: replace(m, theta=m.theta.new_empty(0)) for name, m in matrices.items()}
+
+
+def _step(
+    k: int, R: float, removed: float, network: Network, before: Matrices, left: Matrices
+) -> Step:
+    def rescore() -> Tensors:
+        return synaptic_flow(network.model, _masks(before), network.probe).scores
+
     ratio = removed / R if R else 0.0
     return Step(k, _kept(left), R, ratio, rescore, lambda: _masks(left))
-
-
-def _rescore(model: nn.Module, matrices: Matrices, probe: Probe) -> Callable[[], Tensors]:
-    """Return a function that computes all scores of these weights once more, as whole tensors."""
-    return lambda: synaptic_flow(model, _masks(matrices), probe).scores
 
 
 def _masks(matrices: Matrices) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from prune.fast.matrices import Matrix, full_mask, matrix_of, spread
 from prune.fast.products import Gradient, Products
@@ -61,7 +62,8 @@ def read(model: nn.Module, masks: Masks, probe: Probe) -> tuple[Network, dict[st
         given = {name: _given(matrix) for name, matrix in matrices.items()}
         recorder = Recorder(given)
         theta = given | {name: t.clone() for name, t in around.items()}
-        run = positive_pass(model, theta, ones(model, probe), recorder, hold=recorder.hold)
+        with saved_tensors_hooks(lambda saved: None, lambda nothing: nothing):  # no backward pass
+            run = positive_pass(model, theta, ones(model, probe), recorder, hold=recorder.hold)
         network = Network(model, probe, around, recorder.tape(run.outputs))
         R = run.R.item()
     if _repeats(network, matrices, R):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from prune.masks import without
 
+AT_ONCE = 2**17  # entries cut out at a time
 RECHECK = 0.9  # search empty rows again once this part of the weights at the last search is left
 
 
@@ -62,20 +63,33 @@ def cut_down(matrix: Matrix) -> Matrix:
     rows, columns = (alive.amax(dim).nonzero().squeeze(1) for dim in (1, 0))
     if len(rows) * len(columns) > RECHECK * alive.numel():
         return replace(matrix, checked=matrix.kept)
-    place = (rows[:, None] * alive.shape[1] + columns).view(-1)
-
-    def cut(x: Tensor) -> Tensor:  # x[rows[:, None], columns], in half the time
-        return x.view(-1).index_select(0, place).view(len(rows), len(columns))
-
+    theta, mask = _cut(matrix, rows, columns)
     return Matrix(
         matrix.shape,
-        cut(matrix.theta),
-        cut(matrix.mask),
+        theta,
+        mask,
         kept=matrix.kept,
         checked=matrix.kept,
         rows=rows if matrix.rows is None else matrix.rows[rows],
         columns=columns if matrix.columns is None else matrix.columns[columns],
     )
+
+
+def _cut(matrix: Matrix, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Return theta and the mask of these rows and columns, in half the time of x[rows][:, columns].
+
+    Some rows at a time, so that the places of entries take little memory.
+    """
+    whole = matrix.theta.view(-1), matrix.mask.view(-1)
+    cut = [x.new_empty(len(rows) * len(columns)) for x in whole]
+    height = max(1, AT_ONCE // max(1, len(columns)))
+    for first in range(0, len(rows), height):
+        place = (rows[first : first + height, None] * matrix.mask.shape[1] + columns).view(-1)
+        for x, y in zip(whole, cut, strict=True):
+            start = first * len(columns)
+            torch.index_select(x, 0, place, out=y[start : start + len(place)])
+    theta, mask = (y.view(len(rows), len(columns)) for y in cut)
+    return theta, mask
 
 
 def spread(matrix: Matrix, entries: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def keep_top(scores: Scores, masks: Masks, keep: int) -> dict[str, Tensor]:
 
 def _whole(scores: Tensor, mask: Tensor) -> Scored:
     """Return scores that exist as a tensor, as `lowest` reads them."""
-    S = scores.flatten(1)
+    S = scores.detach().flatten(1)
 
     def rows(part: slice) -> Tensor:
         return S[part]
@@ -161,24 +161,25 @@ def _bracket(sample: Tensor, index: int) -> tuple[float | Tensor, float | Tensor
 def _sweep(scored: Mapping[str, Scored], low: float | Tensor, high: float | Tensor) -> Sweep:
     """Form all scores in blocks, and keep those up to `high`."""
     narrow = _narrow(scored)
-    start, values, places = 0, [], []
+    start, total, below, values, between = 0, 0.0, [], [], []
     for scores, mask in _portions(scored):
         if not isfinite(scores.sum().item()):
             _refuse_infinite(scored)
         place = positions(at_most(scores, high).logical_and_(mask))
-        values.append(scores.index_select(0, place))
-        places.append(place.add_(start).to(narrow))
+        found = scores.index_select(0, place)
+        place = place.add_(start).to(narrow)
+        first, then = positions(found < low), positions(found >= low)
+        below.append(place.index_select(0, first))
+        total += _sum(found.index_select(0, first))
+        between.append(place.index_select(0, then))
+        values.append(found.index_select(0, then))
         start += len(scores)
-    found, place = torch.cat(values), torch.cat(places)
-    if low == -torch.inf:
-        return Sweep(0.0, place[:0], found, place)
-    below, rest = positions(found < low), positions(found >= low)
-    return Sweep(_sum(found[below]), place[below], found[rest], place[rest])
+    return Sweep(total, *map(torch.cat, (below, values, between)))
 
 
 def at_most(values: Tensor, high: float | Tensor) -> Tensor:
     """Return values <= high; on a CPU by NumPy, which takes a third of the time of torch."""
-    if values.device.type == "cpu":
+    if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64):
         return torch.from_numpy(np.less_equal(values.numpy(), float(high)))
     return values <= high
 
