@@ -408,10 +408,14 @@ def part(matrix, whole):
     return whole.flatten(1)[rows, columns]
 
 
-@given(matrices())
-def test_a_cut_down_matrix_holds_the_masked_weight(case):
-    """Entries, their number and their places are the same."""
-    weight, masks = case
+@given(matrices(), st.sampled_from([1, 7, 2**17]))
+def test_a_cut_down_matrix_holds_the_masked_weight(case, at_once):
+    """Entries, their number and their places are the same, however many are cut out at a time."""
+    with patch("prune.fast.matrices.AT_ONCE", at_once):
+        assert_cut_down(*case)
+
+
+def assert_cut_down(weight, masks):
     matrix = matrix_of(weight.double().abs(), torch.ones(weight.shape, dtype=torch.bool))
     for mask in masks:
         gone = (matrix.mask & ~part(matrix, mask)).flatten().nonzero().squeeze(1)
