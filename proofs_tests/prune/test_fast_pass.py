@@ -94,6 +94,7 @@ STRANGE = {
     "one added": lambda x: x + 1.0,
     "indices": lambda x: F.max_pool2d(x, 1, return_indices=True)[0],
     "weighed": lambda x: x * x.new_ones(x.size(2), x.size(3)).cumsum(1),
+    "weighed by rows": lambda x: x * torch.ones(x.size(2), x.size(3)).cumsum(0),
     "unseen": Unseen.apply,
 }
 
