@@ -43,10 +43,14 @@ def trained_facts(config: RunConfig, whole: nn.Module, net: nn.Module) -> dict:
     A step is a forward and a backward pass of a whole batch; multiplications and additions are
     counted, those with a 0 included.
     """
+    facts = _size(config, whole)
+    own = facts if net is whole else _size(config, net)
+    return own | {f"all_{name}": number for name, number in facts.items()}
+
+
+def _size(config: RunConfig, net: nn.Module) -> dict[str, int]:
     image = torch.zeros(1, *probe_shape(config), device=config.device)
     return {
         "parameters": sum(p.numel() for p in net.parameters()),
         "step_flops": config.batch_size * step_flops(net, image),
-        "all_parameters": sum(p.numel() for p in whole.parameters()),
-        "all_step_flops": config.batch_size * step_flops(whole, image),
     }

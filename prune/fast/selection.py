@@ -6,7 +6,7 @@ sorted. If the threshold is not between the bounds, all scores are sorted.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import isfinite
 from typing import NamedTuple
 
@@ -18,7 +18,6 @@ from prune.masks import Masks, Scores, check_scores, top, without
 
 AT_ONCE = 2**19  # scores formed at a time, so that they stay in the cache
 SAMPLE = 2**13  # scores in the sample
-SMALL = 2**15  # up to so many entries, it is quicker to look at all
 STRIDE = 2654435761  # a prime near 2^32 / golden ratio: its multiples spread over any size
 
 
@@ -53,7 +52,7 @@ class Sweep(NamedTuple):
 def keep_top(scores: Scores, masks: Masks, keep: int) -> dict[str, Tensor]:
     """Return the masks of `prune.masks.keep_top`; all arguments and errors are the same."""
     check_scores(scores, masks)
-    scored = {name: _whole(scores[name], mask) for name, mask in masks.items()}
+    scored = {name: whole(scores[name], mask) for name, mask in masks.items()}
     alive = sum(s.kept for s in scored.values())
     if not 0 <= keep <= alive:
         raise ValueError(f"cannot keep {keep:,} weights: {alive:,} survive")
@@ -61,7 +60,7 @@ def keep_top(scores: Scores, masks: Masks, keep: int) -> dict[str, Tensor]:
     return {name: without(mask, found.entries[name]) for name, mask in masks.items()}
 
 
-def _whole(scores: Tensor, mask: Tensor) -> Scored:
+def whole(scores: Tensor, mask: Tensor) -> Scored:
     """Return scores that exist as a tensor, as `lowest` reads them."""
     S = scores.detach().flatten(1)
 
@@ -134,7 +133,7 @@ def _sum(scores: Tensor) -> float:
 def _sample(scored: Mapping[str, Scored]) -> tuple[Tensor, float]:
     """Return the scores of some survivors, ascending, and how many weights each represents."""
     total = sum(s.mask.numel() for s in scored.values())
-    if total <= SMALL:  # to look at all of them is quicker
+    if total <= 4 * SAMPLE:  # to look at all of them is quicker
         return torch.empty(0), 1
     scores = []
     for s in scored.values():
@@ -164,7 +163,7 @@ def _sweep(scored: Mapping[str, Scored], low: float | Tensor, high: float | Tens
     start, total, below, values, between = 0, 0.0, [], [], []
     for scores, mask in _portions(scored):
         if not isfinite(scores.sum().item()):
-            _refuse_infinite(scored)
+            refuse_infinite(scored)
         place = positions(at_most(scores, high).logical_and_(mask))
         found = scores.index_select(0, place)
         place = place.add_(start).to(narrow)
@@ -223,16 +222,23 @@ def _narrow(scored: Mapping[str, Scored]) -> torch.dtype:
 
 def _by_weight(places: Tensor, scored: Mapping[str, Scored]) -> dict[str, Tensor]:
     """Turn ascending places into entries of each weight."""
-    ends = list(accumulate(s.mask.numel() for s in scored.values()))
+    sizes = [s.mask.numel() for s in scored.values()]
+    starts = accumulate(sizes[:-1], initial=0)
+    parts = zip(scored, starts, cuts(places, sizes), strict=True)
+    return {name: places[part].long() - start for name, start, part in parts}
+
+
+def cuts(places: Tensor, sizes: list[int]) -> list[slice]:
+    """Return where the ascending places of each weight lie, of weights of these sizes."""
+    ends = list(accumulate(sizes))
     if places.device.type == "cpu":
-        cuts = np.searchsorted(places.numpy(), ends).tolist()
+        found = np.searchsorted(places.numpy(), ends).tolist()
     else:
-        cuts = torch.searchsorted(places, torch.tensor(ends).to(places)).tolist()
-    parts = zip(scored, [0, *ends], [0, *cuts], cuts, strict=False)
-    return {name: places[first:last].long() - start for name, start, first, last in parts}
+        found = torch.searchsorted(places, torch.tensor(ends).to(places)).tolist()
+    return [slice(first, last) for first, last in pairwise([0, *found])]
 
 
-def _refuse_infinite(scored: Mapping[str, Scored]) -> None:
+def refuse_infinite(scored: Mapping[str, Scored]) -> None:
     """Raise FloatingPointError if a survivor's score is not finite; sums and pruned ones may be."""
     everything = slice(None)
     bad = [n for n, s in scored.items() if not s.rows(everything)[s.mask].isfinite().all()]

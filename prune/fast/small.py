@@ -5,7 +5,6 @@ All weights are one vector, of which the network gets views. Their scores are on
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import accumulate
 from math import isfinite
 
 import torch
@@ -14,7 +13,7 @@ from torch import Size, Tensor
 from prune.fast.flow import Network, synaptic_flow, within_range
 from prune.fast.matrices import Matrix
 from prune.fast.replay import plainly, replay
-from prune.fast.selection import positions
+from prune.fast.selection import cuts, positions, refuse_infinite, whole
 from prune.fast.tape import Tape
 from prune.in_dtype import default_dtype
 from prune.information import Check, facts_of
@@ -34,15 +33,14 @@ def scheduled_small(
     shapes = {name: matrix.shape for name, matrix in matrices.items()}
     theta = torch.cat([matrix.theta.view(-1) for matrix in matrices.values()])
     alive = positions(torch.cat([matrix.mask.view(-1) for matrix in matrices.values()]))
-    masks = _masks(alive, shapes)
     for k, groups in enumerate(counts, 1):
         with settings(network.model), default_dtype(theta.dtype):
             R, scores = _flow(tape, theta, shapes)
         within_range(R, network, partial(_masks, alive, shapes))
         if k == 1:
-            pairs = zip(_views(scores, shapes).items(), masks.values(), strict=True)
-            check({name: facts_of(S, mask) for (name, S), mask in pairs})
-        chosen = _chosen(scores.index_select(0, alive), alive, shapes, groups)
+            pairs = zip(_views(scores, shapes).items(), matrices.values(), strict=True)
+            check({name: facts_of(S, m.mask.view(m.shape)) for (name, S), m in pairs})
+        chosen = _chosen(scores, alive, shapes, groups)
         pruned, left = (alive.index_select(0, positions(part)) for part in (~chosen, chosen))
         removed = scores.index_select(0, pruned).sum(dtype=torch.float64).item()
         theta.index_fill_(0, pruned, 0)
@@ -70,24 +68,17 @@ def _flow(tape: Tape, theta: Tensor, shapes: Shapes) -> tuple[float, Tensor]:
     return R.item(), torch.cat([g.reshape(-1) for g in dR_dtheta]).mul_(theta)
 
 
-def _chosen(values: Tensor, alive: Tensor, shapes: Shapes, groups: Mapping) -> Tensor:
-    """Return bool, True for the survivors to keep: in each group the `keep` highest of `values`."""
+def _chosen(scores: Tensor, alive: Tensor, shapes: Shapes, groups: Mapping) -> Tensor:
+    """Return bool, True for the survivors to keep: in each group the `keep` highest scores."""
+    values = scores.index_select(0, alive)
     if not isfinite(values.sum().item()):
-        _refuse_infinite(values, alive, shapes)
+        pairs = zip(_views(scores, shapes).items(), _masks(alive, shapes).values(), strict=True)
+        refuse_infinite({name: whole(S, mask) for (name, S), mask in pairs})
     if len(groups) == 1:
         return top(values, *groups.values())
-    ends = torch.tensor(list(accumulate(shape.numel() for shape in shapes.values())))
-    cuts = torch.searchsorted(alive, ends.to(alive)).tolist()
-    parts = zip(groups.values(), [0, *cuts], cuts, strict=False)  # a group is one weight
-    return torch.cat([top(values[start:end], keep) for keep, start, end in parts])
-
-
-def _refuse_infinite(values: Tensor, alive: Tensor, shapes: Shapes) -> None:
-    """Raise FloatingPointError if a survivor's score is not finite; a sum may be."""
-    bad = torch.zeros(sum(s.numel() for s in shapes.values()), device=alive.device)
-    bad.index_copy_(0, alive, (~values.isfinite()).to(bad))
-    if names := [name for name, part in _views(bad, shapes).items() if part.any()]:
-        raise FloatingPointError(f"scores of {', '.join(names)} are not finite")
+    parts = cuts(alive, [shape.numel() for shape in shapes.values()])  # a group is one weight
+    kept = zip(parts, groups.values(), strict=True)
+    return torch.cat([top(values[part], keep) for part, keep in kept])
 
 
 def _views(vector: Tensor, shapes: Shapes) -> Tensors:

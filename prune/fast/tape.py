@@ -82,14 +82,13 @@ class Recorder(TorchFunctionMode):
         self.constants: dict[int, Tensor] = {}
         self.made: dict[int, Tensor] = {}  # without a gradient
         self.versions: dict[int, int] = {}  # of each tensor at its place, when it was first seen
-        self.size = 0
         self.repeatable = True
         self.weights = dict(theta)
         self.theta = {name: self.new(t) for name, t in theta.items()}
 
     def new(self, tensor: Tensor) -> int:
         """Give a tensor the next place."""
-        place, self.size = self.size, self.size + 1
+        place = len(self.versions)
         self.places[tensor], self.versions[place] = place, tensor._version
         return place
 
@@ -146,7 +145,8 @@ class Recorder(TorchFunctionMode):
     def placed(self, value: Any) -> Any:
         """Return arguments with a Place for each tensor."""
         if isinstance(value, Tensor):
-            self.look_at(() if value in self.places else (value,))
+            if value not in self.places:
+                self.constant(value)
             return Place(self.places[value])
         if type(value) in (tuple, list):
             return type(value)(map(self.placed, value))
@@ -170,10 +170,9 @@ class Recorder(TorchFunctionMode):
         self.look_at(outputs)
         given = [(self.theta[name], t) for name, t in self.weights.items()]
         kept = all(self.same(place, t) for place, t in [*given, *self.constants.items()])
-        found = [self.places.get(y) for y in outputs]
-        places = [place for place in found if place is not None]
-        if not (self.repeatable and kept and len(places) == len(found)):
+        if not (self.repeatable and kept):
             return None
+        places = [self.places[y] for y in outputs]
         entries = [entry for entry in self.entries if not self.folded(entry)]
         _mark_last(entries, {*places, *self.theta.values()})
         read = {place for entry in entries for place in entry.reads}
