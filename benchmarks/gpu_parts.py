@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks.job import Job, measured
-from benchmarks.rounds import middle, ratio
+from benchmarks.rounds import heading, middle, ratio, row
 from benchmarks.training import Work, alternated, report
 from experiments.config import RunConfig
 from experiments.resolve import resolve
@@ -40,17 +40,6 @@ def options(command: Callable) -> Callable:
     """Add the options of every part."""
     command = click.option("--quick", is_flag=True, help="Tiny: to try the command.")(command)
     return click.option("--device", default="cuda", show_default=True)(command)
-
-
-def row(*cells: object) -> None:
-    """Print a row of a Markdown table."""
-    click.echo("| " + " | ".join(map(str, cells)) + " |")
-
-
-def heading(*cells: str) -> None:
-    """Print the head of a Markdown table."""
-    row(*cells)
-    click.echo("|---" * len(cells) + "|")
 
 
 @click.group()

@@ -8,6 +8,7 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -15,6 +16,31 @@ import click
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+MEASURED = ROOT / "results/measured"
+
+
+def options(command):
+    """Add the options that every comparison has."""
+    rounds = click.option("--rounds", default=3, show_default=True, help="Rounds of the jobs.")
+    device = click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+    busy = click.option(
+        "--busy",
+        is_flag=True,
+        help="Measure the processor time of one thread, on a machine with other work.",
+    )
+    return rounds(device(busy(to_json(command))))
+
+
+def to_json(command):
+    """Add the option --json."""
+    text = "Also write each single measurement into this file."
+    return click.option("--json", "file", type=click.Path(dir_okay=False), help=text)(command)
+
+
+def keep(file: str | None, what: str, measurements: dict[str, object]) -> None:
+    """Write single measurements as JSON: `what`, and row of the table -> measurements."""
+    if file:
+        Path(file).write_text(json.dumps({"what": what, "rows": measurements}, indent=1) + "\n")
 
 
 def measured(method: str, network: str, **options: object) -> dict:
@@ -48,8 +74,12 @@ def rounds_of(rounds: int, jobs: dict[str, dict]) -> dict[str, list[dict]]:
 
 def ratio(these: list[dict], those: list[dict]) -> str:
     """Format min / median / max over the rounds of the ratio of the seconds."""
-    ratios = sorted(a["seconds"] / b["seconds"] for a, b in zip(these, those, strict=True))
-    return f"{ratios[0]:.2f} / {median(ratios):.2f} / {ratios[-1]:.2f}"
+    return spread([a["seconds"] / b["seconds"] for a, b in zip(these, those, strict=True)])
+
+
+def spread(values: list[float]) -> str:
+    """Format min / median / max."""
+    return f"{min(values):.2f} / {median(values):.2f} / {max(values):.2f}"
 
 
 def middle(results: list[dict], key: str) -> float:
@@ -62,14 +92,39 @@ def machine(device: str, busy: bool) -> str:
     if device.startswith("cuda"):
         name = torch.cuda.get_device_name(device)
     else:
-        name = _processor()
-    threads = "1 thread, processor time" if busy else f"{torch.get_num_threads()} threads"
+        name = processor()
+    number = torch.get_num_threads()
+    threads = "1 thread" if busy or number == 1 else f"{number} threads"
+    threads += ", processor time" if busy else ""
     return f"{name}, {threads}, torch {torch.__version__}"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name the processor."""
     with open("/proc/cpuinfo") as file:
         for line in file:
             if "model name" in line:
                 return line.split(":")[1].strip()
     return platform.processor()
+
+
+# ---- tables in Markdown ---------------------------------------------------------------------
+
+
+def row(*cells: object) -> None:
+    """Print a row."""
+    click.echo("| " + " | ".join(map(str, cells)) + " |")
+
+
+def heading(*cells: str) -> None:
+    """Print the first row."""
+    row(*cells)
+    click.echo("|---" * len(cells) + "|")
+
+
+def table(title: str, head: Sequence[str], rows: Iterable[list]) -> None:
+    """Print a title and a table, each row as soon as it is measured."""
+    click.echo(f"\n{title}\n")
+    heading(*head)
+    for cells in rows:
+        row(*cells)

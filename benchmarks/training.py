@@ -1,17 +1,16 @@
-"""`python -m benchmarks.training`: the cost of a training step, and of making batches.
+"""`python -m benchmarks training`: the cost of a training step, and of making batches.
 
 The steps are masked ones at compression 10, and those of what SynFlow leaves of a network.
 
 Ours and a plain version alternate in one process, step by step or epoch by epoch. A ratio is of two
 times of the same round, so other work on the machine disturbs both. On a CPU the processor time of
-one thread is measured. On Linux, set MALLOC_TRIM_THRESHOLD_=4000000000 and
-MALLOC_MMAP_THRESHOLD_=4000000000 in the environment: glibc then keeps freed memory. Otherwise
-random page faults add up to a tenth of a step.
+one thread is measured. The process keeps freed memory: otherwise random page faults add up to a
+tenth of a step.
 """
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import median
 
 import click
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import transforms
 
-from benchmarks.rounds import machine
+from benchmarks.rounds import heading, keep, machine, row, to_json
 from experiments.checks.pictures import random_task
 from prune import Probe, apply, prune
 from prune.compact import trainable
@@ -30,7 +29,7 @@ from train.batches import Task, training_batches
 from train.data import known
 from train.loop import sgd, step
 from train.models import build
-from train.prepared import prepared
+from train.prepared import keep_freed_memory, prepared
 from train.recipes import paper
 
 BATCH = 128
@@ -77,7 +76,7 @@ def report(name: str, pairs: Times) -> None:
     ratios = np.quantile([a / b for a, b in pairs], (0.25, 0.5, 0.75))
     ours, theirs = (1e3 * median(column) for column in zip(*pairs, strict=True))
     spread = " / ".join(f"{r:.3f}" for r in ratios)
-    click.echo(f"| {name} | {ours:,.1f} | {theirs:,.1f} | {spread} |")
+    row(name, f"{ours:,.1f}", f"{theirs:,.1f}", spread)
 
 
 def plain_step(model: nn.Module, inputs: Tensor, labels: Tensor) -> Work:
@@ -179,26 +178,41 @@ def pipelines(images: int, rounds: int, device: torch.device) -> Times:
     return alternated(ours, theirs, rounds, device)
 
 
-@click.command(help=__doc__)
+@click.command("training", help=__doc__)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--rounds", default=15, show_default=True, help="Of steps; a fifth of epochs.")
 @click.option("--images", default=50_000, show_default=True, help="Images in an epoch of batches.")
+@click.option("--networks", default=",".join(NETWORKS), show_default=True, help="Comma-separated.")
 @click.option("--only-compacted", is_flag=True, help="Only the steps of what SynFlow leaves.")
-def main(device: str, rounds: int, images: int, only_compacted: bool) -> None:
-    place = torch.device(device)
+@to_json
+def main(device, rounds, images, networks, only_compacted, file) -> None:
+    place, chosen = torch.device(device), networks.split(",")
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    click.echo(f"{machine(device, busy=True)}; {rounds} rounds\n")
-    click.echo("| what | ours, ms | theirs, ms | ours / theirs: quartiles |\n|---|---|---|---|")
+    keep_freed_memory()
+    title, kept = f"{machine(device, busy=True)}; {rounds} rounds", {}
+    click.echo(f"{title}\n")
+    heading("what", "ours, ms", "theirs, ms", "ours / theirs: quartiles")
+    for name, pairs in measurements(chosen, rounds, images, only_compacted, place):
+        kept[name] = pairs
+        keep(file, title, kept)
+        report(name, pairs)
+
+
+def measurements(
+    networks: list[str], rounds: int, images: int, only_compacted: bool, device: torch.device
+) -> Iterator[tuple[str, Times]]:
+    """Measure row by row: compacted and masked steps, and batches; yield name and times."""
     for name, batch in COMPACTED.items():
-        for compression in COMPRESSIONS:
+        for compression in COMPRESSIONS if name in networks else ():
             what = f"what is left of {name} at {compression}, batch {batch}"
-            report(what, compacted(name, batch, compression, rounds, place))
+            yield what, compacted(name, batch, compression, rounds, device)
     if only_compacted:
         return
-    for name, width in NETWORKS.items():
-        report(f"step, {name} x {width:g}", steps(name, width, rounds, place))
-    report(f"batches of {images:,} images", pipelines(images, max(1, rounds // 5), place))
+    for name in networks:
+        width = NETWORKS[name]
+        yield f"step, {name} x {width:g}", steps(name, width, rounds, device)
+    yield f"batches of {images:,} images", pipelines(images, max(1, rounds // 5), device)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.training_cpu`: dense training steps of `run` and of a plain PyTorch loop.
+"""`python -m benchmarks training-cpu`: dense training steps of `run` and of a plain PyTorch loop.
 
 Each runs in a process of its own, in turns, since a process keeps the settings of its allocator.
 The processor time of one thread is measured. "convolutions" is their part of our step: if all else
@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 from torch.profiler import profile
 
-from benchmarks.rounds import ROOT, machine
+from benchmarks.rounds import ROOT, heading, keep, machine, row, spread, to_json
 from benchmarks.training import Work
 from train.loop import sgd, step
 from train.models import build
@@ -82,7 +82,7 @@ def convolutions(one: Work) -> float:
 
 def in_a_process(*job: object) -> dict[str, float]:
     """Measure in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.training_cpu", "--job", json.dumps(job)]
+    command = [sys.executable, "-m", "benchmarks", "training-cpu", "--job", json.dumps(job)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -90,29 +90,34 @@ def in_a_process(*job: object) -> dict[str, float]:
 def cells(loop: str, runs: dict[str, list[dict]], images: int) -> list[str]:
     """Format images per second, their ratio to the plain loop's, page faults, convolutions."""
     seconds = [run["seconds"] for run in runs[loop]]
-    ratios = sorted(a["seconds"] / b for a, b in zip(runs["plain"], seconds, strict=True))
+    ratios = [a["seconds"] / b for a, b in zip(runs["plain"], seconds, strict=True)]
     faults, part = (median(run[key] for run in runs[loop]) for key in ("faults", "convolutions"))
-    spread = f"{ratios[0]:.2f} / {median(ratios):.2f} / {ratios[-1]:.2f}"
-    return [f"{images / median(seconds):.0f}", spread, f"{faults:,.0f}", f"{part:.0%}"]
+    return [f"{images / median(seconds):.0f}", spread(ratios), f"{faults:,.0f}", f"{part:.0%}"]
 
 
-@click.command(help=__doc__)
+@click.command("training-cpu", help=__doc__)
 @click.option("--rounds", default=3, show_default=True)
+@click.option("--networks", help="Only these, comma-separated.  [all]")
 @click.option("--job", hidden=True, help="Measure one loop, in this process.")
-def main(rounds: int, job: str | None) -> None:
+@to_json
+def main(rounds, networks, job, file) -> None:
     torch.set_num_threads(1)
     if job:
         click.echo(json.dumps(measured(*json.loads(job))))
         return
-    click.echo(f"{machine('cpu', busy=True)}; {rounds} rounds, ratios as min / median / max\n")
-    click.echo("| network | batch | loop | images/s | to plain | page faults | convolutions |")
-    click.echo("|---|---|---|---|---|---|---|")
+    title = f"{machine('cpu', busy=True)}; {rounds} rounds, ratios as min / median / max"
+    kept = {}
+    click.echo(f"{title}\n")
+    heading("network", "batch", "loop", "images/s", "to plain", "page faults", "convolutions")
     for (name, width), (images, _) in NETWORKS.items():
+        if networks and name not in networks.split(","):
+            continue
         turns = [{loop: in_a_process(loop, name, width) for loop in LOOPS} for _ in range(rounds)]
-        runs = {loop: [turn[loop] for turn in turns] for loop in LOOPS}
+        what = f"{name} x {width:g}"
+        kept[what] = {loop: [turn[loop] for turn in turns] for loop in LOOPS}
+        keep(file, title, kept)
         for loop in LOOPS:
-            row = [f"{name} x {width:g}", str(images), loop, *cells(loop, runs, images)]
-            click.echo(f"| {' | '.join(row)} |")
+            row(what, images, loop, *cells(loop, kept[what], images))
 
 
 if __name__ == "__main__":

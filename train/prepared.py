@@ -45,7 +45,7 @@ def _settle_cuda() -> None:
     torch.backends.cudnn.deterministic = True
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Keep what a step frees for the next step, where the C library is glibc.
 
     By default glibc returns it to the system, which hands it out again page by page. The process
@@ -72,7 +72,7 @@ def prepared(model: nn.Module, precision: str = "float32", compile: bool = False
     if on_cuda:
         _settle_cuda()
     else:
-        _keep_freed_memory()
+        keep_freed_memory()
     if precision == "bfloat16" or not (on_cuda or any(map(_overruns, model.modules()))):
         _put_channels_last(model)
     net = Autocast(model) if precision == "bfloat16" else model
