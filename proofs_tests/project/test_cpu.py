@@ -100,6 +100,9 @@ def test_a_run_that_fails_ends_with_its_sentence():
     assert "fashion-mnist" in line
 
 
-def test_a_run_is_trained_and_its_time_is_that_of_its_process():
-    run = whole.trained(whole.LAPTOP | whole.QUICK | {"compression": 10, "seed": 0}, "compact")
-    assert 1 < run["seconds"] < 600 and 0 <= run["top1"] <= 100
+@pytest.mark.parametrize("way", whole.WAYS)
+def test_a_run_is_trained_that_way_and_its_time_is_that_of_its_process(way, monkeypatch):
+    timed, given = whole.timed, []
+    monkeypatch.setattr(whole, "timed", lambda *a: given.extend(a) or timed(*a))
+    run = whole.trained(whole.LAPTOP | whole.QUICK | {"compression": 10, "seed": 0}, way)
+    assert 1 < run["seconds"] < 600 and 0 <= run["top1"] <= 100 and f"--{way}" in given
