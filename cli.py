@@ -181,7 +181,7 @@ def diagnose(**given) -> None:
 @main.command()
 @click.argument("number", metavar="N", type=click.Choice(FIGURES))
 @click.option("--compute", is_flag=True, default=None, help="First compute the missing numbers.")
-@click.option("--full", is_flag=True, default=None, help="Figure 7: the whole published grid.")
+@click.option("--full", is_flag=True, default=None, help="7, critical: also what takes long.")
 @click.option("--best", is_flag=True, default=None, help="Plot the best epochs, as the paper does.")
 @click.option("--weights", help='Figure 0: another network, such as "2,-5;5,1;-1,3|-1,1,1;1,1,-2".')
 @options("model", "dataset", "width", "init", "seed", "device", *PLACE_OPTIONS)
@@ -190,7 +190,7 @@ def figure(number: str, results: str, **given) -> None:
 
     0 is the worked example of reference/README.md, or any small network by --weights. 1, 5 and 6
     show the runs of sweeps; 2, 3, 4 and 7 networks at initialisation, which --compute computes.
-    Ours are variants (ablations, float32 scores), cost (of training) and precision.
+    Ours are variants (ablations, float32), cost (of training), critical (compressions), precision.
     """
     from experiments.figures import catalogue
 

@@ -14,6 +14,9 @@ from prune.positive import Pass, computed, is_shift, positive_pass, reading
 from prune.probe import Probe, ones
 from prune.scoring import Tensors, gradients, leaves, undisturbed
 from prune.skeleton.rules import WEIGHTED
+from prune.weights import prunable
+
+SMALL = 2.0**-16  # a weight, so small that longer paths count for nothing
 
 
 def connected(model: nn.Module, masks: Masks, probe: Probe | tuple[int, ...]) -> bool:
@@ -60,6 +63,33 @@ def effective(model: nn.Module, masks: Masks, probe: Probe | tuple[int, ...]) ->
         theta, run = _unit_pass(model, masks, probe)
         flow = gradients(run.R, theta, masks)
     return {name: mask & (flow[name] * theta[name] > 0) for name, mask in masks.items()}
+
+
+def fewest(model: nn.Module, probe: Probe | tuple[int, ...]) -> int:
+    """Return the least number of weights that leave a path open: those on a shortest path.
+
+    N over it is the largest compression that any mask can reach (Sec. 3): L in a chain of L layers,
+    fewer where shortcuts pass layers by. With all weights t, R (Eq. 5) is the sum of t^l over the
+    paths of l weights. Its mean l is the sum of the scores over R, and tends to the least l with t.
+
+    Args:
+        model: Read, not changed.
+        probe: The input, or the shape of one example without the batch.
+
+    Raises:
+        ValueError: If no path is open, or a shortest one is too long for float64 (over 60 weights).
+    """
+    given = probe if isinstance(probe, Probe) else Probe(probe)
+    weights = prunable(model)
+    with undisturbed(model):
+        units = {name: _unit(name, t) for name, t in reading(model, torch.float64).items()}
+        theta = leaves(units | {name: SMALL * units[name] for name in weights}, weights)
+        R = positive_pass(model, theta, ones(model, replace(given, dtype=torch.float64))).R
+        if R.item() == 0:
+            raise ValueError("no path is open, or the shortest has too many weights to count them")
+        flow = gradients(R, theta, weights)
+        total = sum((flow[name] * theta[name]).sum().item() for name in weights)
+    return round(total / R.item())
 
 
 def _unit_pass(

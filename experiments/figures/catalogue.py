@@ -8,6 +8,7 @@ from experiments.config import RunConfig
 from experiments.figures import (
     accuracy,
     cost,
+    critical,
     first_pictures,
     iterative_magnitude,
     layer_conservation,
@@ -48,6 +49,11 @@ AT_INITIALISATION: dict[str, NetworkFigure] = {
     "4": layer_conservation,
     "7": prune_cut_ratio,
     "precision": precision,
+    "critical": critical,
+}
+SEVERAL: dict[str, list[dict]] = {  # figure -> the networks that it has by default
+    "precision": [{"model": model, "dataset": dataset} for model, dataset in precision.NETWORKS],
+    "critical": critical.networks(),
 }
 RUN_FILTERS = ("model", "dataset", "width", "best")
 NETWORK_OPTIONS = ("model", "dataset", "width", "init", "seed", "device", "compute")
@@ -63,6 +69,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "4": (*NETWORK_OPTIONS, "data_dir"),
     "7": (*NETWORK_OPTIONS, "full"),
     "precision": NETWORK_OPTIONS,
+    "critical": (*NETWORK_OPTIONS, "full", "data_dir"),
 }
 DEFAULTS = {"data_dir": RunConfig().data_dir}
 Drawn = tuple[Path, list[str]]  # the picture's path, and notes
@@ -132,12 +139,12 @@ def _drawing(number: str, results: str, chosen: dict) -> Callable[[Progress], st
 
 
 def _networks(number: str, chosen: dict) -> list[RunConfig]:
-    """List the chosen network, or by default that of the paper (for `precision`, four)."""
-    if number != "precision":
+    """List the chosen network, or by default that of the paper (for some figures, several)."""
+    if "model" not in chosen and "dataset" not in chosen and number in SEVERAL:
+        named = SEVERAL[number]
+    elif number in SEVERAL:
+        named = [{}]
+    else:
         paper = {"model": "vgg19-plain", "dataset": "imagenet"}
-        init = {} if "model" in chosen else {"init": "published"}
-        return [resolve(paper | init | chosen)]
-    if "model" in chosen or "dataset" in chosen:
-        return [resolve(chosen)]
-    networks = ({"model": model, "dataset": dataset} for model, dataset in precision.NETWORKS)
-    return [resolve(names | chosen) for names in networks]
+        named = [paper | ({} if "model" in chosen else {"init": "published"})]
+    return [resolve(names | chosen) for names in named]
