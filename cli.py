@@ -21,17 +21,15 @@ from experiments.commandline.console import (
     show_result,
 )
 from experiments.commandline.options import (
-    DATASET_HELP,
     FIGURES,
     IMP_OPTIONS,
-    MODEL_HELP,
     NETWORK_OPTIONS,
     PLACE_OPTIONS,
-    PRUNER_HELP,
     RUN_OPTIONS,
     SWEEP_OPTIONS,
     epochs_of,
     listed,
+    lists,
     options,
     part_of,
 )
@@ -67,13 +65,7 @@ def run(**given) -> None:
 
 @main.command()
 @click.option("--preset", help="A named sweep: laptop, laptop-pruners, ...", **listed(str))
-@click.option("--models", help=MODEL_HELP + "  [mlp]", **listed(str))
-@click.option("--datasets", help=DATASET_HELP + "  [digits]", **listed(str))
-@click.option("--pruners", help=PRUNER_HELP + "  [the paper's five]", **listed(str))
-@click.option("--compressions", help="[10^0, 10^0.25, ..., 10^3]", **listed(float))
-@click.option("--seeds", help="[0,1,2]", **listed(int))
-@click.option("--ablates", help="none, shuffle, reinit or invert.  [none]", **listed(str))
-@click.option("--cycles", help="Cycles of imp, instead of --pruners: 1,2,3.", **listed(int))
+@lists
 @options(*SWEEP_OPTIONS)
 @click.option("--jobs", default=1, show_default=True, help="Processes, which share the threads.")
 @click.option("--shard", metavar="I/N", help="Only the I-th of N parts, for job arrays.")

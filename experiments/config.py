@@ -20,6 +20,7 @@ PRUNING_DETAILS = (  # fields without a meaning where all weights are kept
     "steps",
     "schedule",
     "scope",
+    "allocation",
     "ablate",
     "cycles",
     "rewind",
@@ -38,6 +39,7 @@ BEFORE: dict[str, object] = {
     "rewind": True,
     "train_images": None,
     "exclude": (),
+    "allocation": None,
 }
 
 
@@ -76,6 +78,7 @@ class RunConfig:
     rewind: bool = True
     train_images: int | None = None  # size of a fixed subset of the training set; None: all
     exclude: tuple[str, ...] = ()  # patterns of the weights that stay dense and do not count
+    allocation: str | None = None  # or a name in ALLOCATIONS
     workers: int | None = None
     compact: bool | None = None  # train what the masks leave; None: where that is possible
     data_dir: str = "data"

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from experiments.config import ABLATIONS, DTYPES, HYPERPARAMETERS, RunConfig, usual_steps
+from prune.allocation import ALLOCATIONS
 from prune.schedules import SCHEDULES, SCOPES, target
 from prune.scores import READS_DATA, SCORES
 from prune.weights import chosen, prunable
@@ -64,7 +65,8 @@ def check(config: RunConfig, given: Mapping[str, object]) -> None:
     """
     _check_pruning(config, given)
     _check_ablation(config)
-    _check_exclude(config)
+    _check_allocation(config)
+    _check_dense(config)
     _check_training(config, given)
     _check_train_images(config)
     _check_speed(config, given)
@@ -101,9 +103,18 @@ def _check_ablation(config: RunConfig) -> None:
         raise ValueError("--ablate invert would close the last path, which certified refuses")
 
 
-def _check_exclude(config: RunConfig) -> None:
-    if config.exclude and config.compression == 1:
-        raise ValueError("--exclude does nothing with --compression 1: all weights stay dense")
+def _check_allocation(config: RunConfig) -> None:
+    if config.allocation is None:
+        return
+    one_of("allocation", config.allocation, ALLOCATIONS)
+    if config.schedule == "certified" or config.scope == "local":
+        raise ValueError("--allocation takes no --schedule certified and no --scope local")
+
+
+def _check_dense(config: RunConfig) -> None:
+    for name in ("exclude", "allocation"):
+        if getattr(config, name) and config.compression == 1:
+            raise ValueError(f"--{name} does nothing with --compression 1: all weights stay dense")
 
 
 def _check_training(config: RunConfig, given: Mapping[str, object]) -> None:

@@ -20,6 +20,7 @@ class Series(NamedTuple):
     cycles: int = 0  # of imp
     rewound: bool = True  # of imp
     exclude: tuple[str, ...] = ()  # patterns of the weights that stay dense
+    allocation: str | None = None
 
     @property
     def variant(self) -> str:
@@ -28,17 +29,22 @@ class Series(NamedTuple):
             plural = "s" if self.cycles > 1 else ""
             words = [f"{self.cycles} cycle{plural}{'' if self.rewound else ', not rewound'}"]
         else:
-            words = [self.schedule, self.scope, self.score_dtype, self.ablate]
-            words.append(None if self.steps is None else f"{self.steps} steps")
+            words = [self.schedule, self.scope, self.allocation, self.score_dtype, self.ablate]
         words.append(f"without {','.join(self.exclude)}" if self.exclude else None)
-        return " ".join(word for word in words if word is not None)
+        text = " ".join(word for word in words if word is not None)
+        if self.steps is None:
+            return text
+        return f"{text}{', ' if text else ''}{self.steps} step{'s' if self.steps > 1 else ''}"
 
     @property
     def label(self) -> str:
-        """The name of the curve in tables, files and figures: "synflow", "snip shuffle"."""
-        if not self.variant:
-            return self.pruner
-        return f"{self.pruner}{', ' if self.cycles else ' '}{self.variant}"
+        """The name of the curve in tables and files: "synflow", "snip shuffle", "snip, 9 steps"."""
+        return self.named(self.pruner)
+
+    def named(self, pruner: str) -> str:
+        """The name of the curve with the pruner as figures write it: "SNIP, 9 steps"."""
+        comma = "," if self.variant[:1].isdigit() else ""  # a number of cycles or steps
+        return f"{pruner}{comma} {self.variant}".strip()
 
 
 DENSE = Series("dense")
@@ -59,6 +65,7 @@ def series_of(config: RunConfig) -> Series:
         ablate=config.ablate,
         steps=_unless(config.steps, usual_steps(config.pruner, config.schedule)),
         exclude=config.exclude,
+        allocation=config.allocation,
     )
 
 

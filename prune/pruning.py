@@ -7,6 +7,7 @@ from math import isclose
 import torch
 from torch import Tensor, nn
 
+from prune.allocation import allocate, check_allocation
 from prune.information import Check, check_of, facts_of_all
 from prune.masks import Masks, check_masks, check_scores, kept, size, survivors
 from prune.positive import flow_at_ends
@@ -45,6 +46,7 @@ def prune(
     exclude: Choice = (),
     masks: Masks | None = None,
     progress: bool = False,
+    allocation: str | None = None,
 ) -> dict[str, Tensor]:
     """Find the masks that keep ceil(N / compression) of N prunable weights (Algorithm 1).
 
@@ -65,6 +67,8 @@ def prune(
         masks: The masks to go on from, of some or all of these weights: the new ones lie within
             them, and compression still counts from N.
         progress: Show the steps and a last line on stderr.
+        allocation: A name in `prune.allocation.ALLOCATIONS`, which fixes the number kept in each
+            tensor; the score decides within it. None: the scores of all tensors decide.
 
     Returns:
         name -> bool tensor on the weight's device, in the order of `named_parameters`. Exactly
@@ -89,7 +93,9 @@ def prune(
     check_values(model, weights)
     warn_uncovered(model, weights, layers, exclude)
     probe, start = replace(probe, dtype=score_dtype), _start(model, weights, masks)
-    taken, steps = _steps(model, (name, score), start, probe, compression, steps, schedule, scope)
+    taken, steps = _steps(
+        model, (name, score), start, probe, compression, steps, schedule, scope, allocation
+    )
     watch = Watch(model, start, probe, score is synflow, single=steps == 1)
     last = None
     with shown(taken, steps, progress) as seen:
@@ -113,15 +119,23 @@ def _steps(
     steps: int | None,
     schedule: str,
     scope: str,
+    allocation: str | None = None,
 ) -> tuple[Iterator[Step], int | None]:
     """Return the steps of a schedule, to be drawn, and their number; None for certified."""
     name, score = named
+    if allocation is not None:
+        check_allocation(allocation, schedule, scope)
     check, goal = check_of(model, name, score is synflow), target(size(start), compression)
     if schedule == "certified":
         _check_certified(model, score, start, probe, steps, scope)
         return (fast.certified if fast else _certified)(model, start, probe, goal, check), None
     steps = default_steps(score) if steps is None else steps
     counts = counts_from(start, compression, steps, schedule, scope)
+    if allocation is not None:
+        flow, _ = _steps(
+            model, ("synflow", synflow), start, probe, compression, None, "exponential", "global"
+        )
+        counts = allocate(allocation, start, counts, (step.masks for step in flow))
     if score is synflow and fast:
         return fast.scheduled(model, start, probe, counts, check), steps
     return _scheduled(score, model, start, probe, counts, check), steps

@@ -8,6 +8,7 @@ MODEL_HELP = (
 )
 DATASET_HELP = "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagenet."
 PRUNER_HELP = "random, magnitude, snip, grasp, synflow, skeletonization or taylor-fo."
+ALLOCATION_HELP = "Weights of each layer: uniform, uniform+, erk, igq or synflow."
 FIGURES = (*"01234567", "cost", "critical", "precision", "variants")
 FOLDER = click.Path(file_okay=False)
 
@@ -35,6 +36,7 @@ OPTIONS = {
         "metavar": "A,B,...",
         "callback": patterns,
     },
+    "allocation": {"help": ALLOCATION_HELP + "  [none]"},
     "ablate": {"help": "Sanity check: shuffle, reinit or invert.  [none]"},
     "seed": {"type": int, "help": "Seed of weights, data order and random scores.  [0]"},
     "width": {"type": float, "help": "Factor of every hidden width.  [1]"},
@@ -70,7 +72,16 @@ OPTIONS = {
     "results": {"type": FOLDER, "default": "results", "show_default": True},
 }
 NETWORK_OPTIONS = ("model", "dataset", "seed", "width", "init", "device", "score-dtype")
-PRUNING_OPTIONS = ("pruner", "compression", "steps", "schedule", "scope", "exclude", "ablate")
+PRUNING_OPTIONS = (
+    "pruner",
+    "compression",
+    "steps",
+    "schedule",
+    "scope",
+    "allocation",
+    "exclude",
+    "ablate",
+)
 TRAINING_OPTIONS = (
     "recipe",
     "epochs",
@@ -101,8 +112,20 @@ IMP_OPTIONS = (
     *SPEED_OPTIONS,
     *PLACE_OPTIONS,
 )
-LISTS = ("model", "dataset", "pruner", "compression", "seed", "ablate")  # --models ... of a sweep
-SWEEP_OPTIONS = ("rewind/--no-rewind", *(name for name in RUN_OPTIONS if name not in LISTS))
+LISTS = {  # of a sweep: name -> help and kind
+    "models": (MODEL_HELP + "  [mlp]", str),
+    "datasets": (DATASET_HELP + "  [digits]", str),
+    "pruners": (PRUNER_HELP + "  [the paper's five; snip@100: in 100 steps]", str),
+    "compressions": ("[10^0, 10^0.25, ..., 10^3]", float),
+    "seeds": ("[0,1,2]", int),
+    "allocations": (ALLOCATION_HELP + "  [none]", str),
+    "ablates": ("none, shuffle, reinit or invert.  [none]", str),
+    "cycles": ("Cycles of imp, instead of --pruners: 1,2,3.", int),
+}
+SWEEP_OPTIONS = (
+    "rewind/--no-rewind",
+    *(name for name in RUN_OPTIONS if f"{name}s" not in LISTS),
+)
 
 
 def options(*names: str):
@@ -114,6 +137,13 @@ def options(*names: str):
         return command
 
     return decorate
+
+
+def lists(command):
+    """Give a sweep its options that take lists."""
+    for name, (text, kind) in reversed(LISTS.items()):
+        command = click.option(f"--{name}", help=text, **listed(kind))(command)
+    return command
 
 
 def listed(kind: type):

@@ -22,6 +22,7 @@ CURVE = (
     "cycles",
     "rewind",
     "exclude",
+    "allocation",
 )
 WITHOUT_EFFECT = ("device", "record_weights")  # on accuracies
 ONCE = ("series", "compression", "seed")  # of several runs that agree in these, one is shown
@@ -117,9 +118,10 @@ def panels(
 
 
 def is_variant(result: Mapping) -> bool:
-    """True if a run's masks or weights were ablated, or its scores are not float64."""
+    """True for an ablated mask or weights, an allocation, and scores that are not float64."""
     config = result["config"]
-    return config["ablate"] is not None or config["score_dtype"] != "float64"
+    changed = config["ablate"] is not None or config["allocation"] is not None
+    return changed or config["score_dtype"] != "float64"
 
 
 def only(number: str, found: list[Panel]) -> Panel:

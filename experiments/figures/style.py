@@ -46,7 +46,7 @@ def look(series: Series, place: int = 0) -> Look:
         return LOOKS[series.label]
     if series.pruner not in LOOKS:
         return other(series.label, place)
-    return other(f"{LOOKS[series.pruner].label} {series.variant}", place)
+    return other(series.named(LOOKS[series.pruner].label), place)
 
 
 def other(label: str, place: int) -> Look:

@@ -12,11 +12,12 @@ Cells = dict[tuple[str, str], list[str]]  # (row, column) -> a number for each s
 
 
 def completed(results: str | Path) -> str:
-    """Count the finished runs of each preset."""
+    """Count the finished runs of each preset that has one."""
     lines = []
     for name in PRESETS:
         states = [state(config) for config in preset([name], {"results": str(results)})]
-        lines.append(f"{name:18}{states.count('finished'):4} of {len(states)} runs")
+        if count := states.count("finished"):
+            lines.append(f"{name:18}{count:4} of {len(states)} runs")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""`figure variants`: each pruner as usual, with its ablations and its float32 scores."""
+"""`figure variants`: each pruner as usual, and its ablations, allocations and float32 scores."""
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
@@ -14,8 +14,9 @@ CAPTION = (
     "{names}. Top-1 test accuracy, {which}: mean (line) and range (band) over seeds (up to "
     "{seeds}), of each pruner as usual and with one thing changed. shuffle: the mask of each layer "
     "permuted; reinit: the kept weights drawn anew; invert: the highest scores pruned first; "
-    "float32: scores of that precision. Grey dots: guessing."
+    "float32: scores of that precision{allocations}. Grey dots: guessing."
 )
+ALLOCATED = "; {}: the number of weights in each layer is that of the allocation"
 AS_USUAL = "as usual"
 COLUMNS = 3
 
@@ -41,7 +42,9 @@ def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> st
     rows = [row for small in shown for rows in small.curves.values() for row in rows]
     networks = "; ".join(dict.fromkeys(small.panel.name for small in shown))
     seeds = len({row["seed"] for row in rows})
-    caption = CAPTION.format(names=networks, which=WHICH[best][1], seeds=seeds)
+    caption = CAPTION.format(
+        names=networks, which=WHICH[best][1], seeds=seeds, allocations=_allocations(rows)
+    )
     columns = min(len(shown), COLUMNS)
     figure, axes = style.grid(len(shown), columns, caption)
     names = sorted({variant for small in shown for variant in small.curves} - {AS_USUAL})
@@ -53,12 +56,18 @@ def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> st
     return style.Drawing(figure, collect.table(rows), list(_notes(shown, best)))
 
 
+def _allocations(rows: list[dict]) -> str:
+    """The words of the caption for the allocations among the curves."""
+    found = {row["series"].allocation for row in rows} - {None}
+    return ALLOCATED.format(", ".join(sorted(found))) if found else ""
+
+
 def collected(results: Path, filters: Mapping[str, object]) -> list[Small]:
     """Collect the panels for `draw`. Raises the same errors."""
     found = collect.panels(filter(_belongs, collect.runs(results)), filters)
     shown = [small for panel in found for small in _by_pruner(panel)]
     if not shown:
-        raise ValueError(f"no run in {results} has --ablate or --score-dtype float32")
+        raise ValueError(f"no run in {results} has --ablate, --allocation or --score-dtype float32")
     return shown
 
 

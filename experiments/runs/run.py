@@ -130,6 +130,7 @@ def _prune_and_save(
             score_dtype=DTYPES[config.score_dtype],
             report=on_step,
             exclude=config.exclude,
+            allocation=config.allocation,
         )
     if config.ablate == "shuffle":
         masks = shuffled(masks, torch.Generator().manual_seed(seed_of(config.seed, SHUFFLE)))

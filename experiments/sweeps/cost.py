@@ -11,6 +11,7 @@ from experiments.runs.build import initial_model, probe_shape
 from experiments.runs.facts import flops_of
 from prune import prunable
 from prune.masks import size
+from prune.pruning import default_steps
 from prune.scores import READS_DATA
 
 EFFICIENCY = 0.5  # speed of a whole network, relative to a convolution alone
@@ -50,7 +51,10 @@ def guess(config: RunConfig) -> float:
     except Exception:  # a network that cannot be built will also end its run
         return START
     steps = CERTIFIED_STEPS if config.steps is None else config.steps
-    scoring = steps * _scoring_passes(config) * flops / _rate(config.score_dtype, config.device)
+    passes = steps * _scoring_passes(config)
+    if config.allocation == "synflow":
+        passes += default_steps("synflow") * BOTH_PASSES
+    scoring = passes * flops / _rate(config.score_dtype, config.device)
     training = _training_passes(config) * flops / _rate("float32", config.device)
     return START + scoring + steps * N * SELECTION + training
 

@@ -7,7 +7,8 @@ from experiments.config import PRUNING_DETAILS, RunConfig
 from experiments.resolve import resolve
 
 PAPER_COMPRESSIONS = tuple(10 ** (k / 4) for k in range(13))  # 10^0, 10^0.25, ..., 10^3 (Sec. 7)
-AXES = ("seed", "dataset", "model", "compression", "pruner", "ablate", "cycles")  # slowest first
+# Slowest first.
+AXES = ("seed", "dataset", "model", "compression", "pruner", "ablate", "cycles", "allocation")
 NOT_IN_CYCLES = ("steps", "schedule", "scope", "score_dtype")
 DENSE_OPTIONS = {"compression": 1.0, "pruner": "magnitude"}  # the run that stands for all pruners
 LISTS = {  # option of a sweep -> its axis, and the values where it is not given
@@ -16,6 +17,7 @@ LISTS = {  # option of a sweep -> its axis, and the values where it is not given
     "pruners": ("pruner", ["random", "magnitude", "snip", "grasp", "synflow"]),
     "compressions": ("compression", PAPER_COMPRESSIONS),
     "seeds": ("seed", [0, 1, 2]),
+    "allocations": ("allocation", ["none"]),
     "ablates": ("ablate", ["none"]),
     "cycles": ("cycles", [0]),
 }
@@ -30,7 +32,8 @@ def of_lists(given: Mapping[str, object]) -> list[RunConfig]:
     if given["cycles"] and given["pruners"]:
         raise ValueError("--cycles is for imp, which takes no --pruners: make two sweeps")
     axes = {axis: given[name] or usual for name, (axis, usual) in LISTS.items()}
-    axes["ablate"] = [None if name == "none" else name for name in axes["ablate"]]
+    for axis in ("ablate", "allocation"):
+        axes[axis] = [None if name == "none" else name for name in axes[axis]]
     return grid(axes, {name: value for name, value in given.items() if name not in LISTS})
 
 
@@ -38,7 +41,8 @@ def grid(axes: Mapping[str, Sequence], given: Mapping[str, object]) -> list[RunC
     """Make every combination of the axes, each run once; the dense network once for all pruners.
 
     An option applies where it has a meaning: `schedule` to pruners that take several steps.
-    With `cycles` above 0 a run is one of `imp`, which has no pruner of its own.
+    With `cycles` above 0 a run is one of `imp`, which has no pruner of its own. The pruner
+    "snip@100" is snip in 100 steps.
 
     Args:
         axes: Names in AXES -> values.
@@ -49,6 +53,8 @@ def grid(axes: Mapping[str, Sequence], given: Mapping[str, object]) -> list[RunC
     """
     if any(axes["cycles"]):
         _check_cycles(axes, given)
+    if given.get("steps") is not None and any("@" in pruner for pruner in axes["pruner"]):
+        raise ValueError("--steps cannot be combined with --pruners that have steps, as snip@100")
     configs = []
     for values in product(*(axes[name] for name in AXES)):
         configs.append(_point(dict(given) | dict(zip(AXES, values, strict=True))))
@@ -56,6 +62,8 @@ def grid(axes: Mapping[str, Sequence], given: Mapping[str, object]) -> list[RunC
     for name in ("steps", "schedule", "scope", "rewind"):
         if given.get(name) is not None and all(getattr(c, name) != given[name] for c in configs):
             raise ValueError(f"--{name} {given[name]} does nothing in this sweep")
+    if any(axes["allocation"]) and not any(config.allocation for config in configs):
+        raise ValueError("--allocations does nothing in this sweep: all weights stay dense")
     if given.get("exclude") and not any(config.exclude for config in configs):
         raise ValueError("--exclude does nothing in this sweep: all weights stay dense")
     return configs
@@ -64,14 +72,14 @@ def grid(axes: Mapping[str, Sequence], given: Mapping[str, object]) -> list[RunC
 def _check_cycles(axes: Mapping[str, Sequence], given: Mapping[str, object]) -> None:
     """Refuse the options without a meaning for `imp`."""
     idle = [name for name in NOT_IN_CYCLES if given.get(name) is not None]
-    if any(axes["ablate"]):
-        idle.append("ablates")
+    idle += [f"{axis}s" for axis in ("ablate", "allocation") if any(axes[axis])]
     if idle:
         raise ValueError(f"--{idle[0].replace('_', '-')} means nothing with --cycles")
 
 
 def _point(options: dict[str, object]) -> RunConfig:
     """The run of one combination, without the options that have no meaning for it."""
+    options |= _pruner_and_steps(options["pruner"])
     if options["compression"] == 1:
         shared = {k: v for k, v in options.items() if k not in PRUNING_DETAILS}
         return resolve(shared | DENSE_OPTIONS)
@@ -81,6 +89,16 @@ def _point(options: dict[str, object]) -> RunConfig:
     if one_step and options.get("schedule") != "certified":
         options |= {"schedule": None}
     return resolve(options)
+
+
+def _pruner_and_steps(text: str) -> dict[str, object]:
+    """ "snip@100" -> the pruner snip and 100 steps; "snip" -> the pruner alone."""
+    pruner, at, steps = text.partition("@")
+    if not at:
+        return {"pruner": pruner}
+    if not steps.isdecimal():
+        raise ValueError(f"--pruners must be like snip or snip@100, not {text}")
+    return {"pruner": pruner, "steps": int(steps)}
 
 
 def shard(configs: Sequence[RunConfig], part: int, parts: int) -> list[RunConfig]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from experiments.config import RunConfig
 from experiments.sweeps.grid import AXES, grid
+from prune.allocation import ALLOCATIONS
 
 ALLOWED = ("data_dir", "results", "device", "compact")  # options that can be given with a preset
 FIVE = ["random", "magnitude", "snip", "grasp", "synflow"]
@@ -14,6 +15,7 @@ COMMON = {  # options of all presets; a part of a preset may set others
     "width": 0.25,
     "pruner": FIVE,
     "ablate": [None],
+    "allocation": [None],
     "cycles": [0],
     "seed": [0, 1, 2],
     "epochs": 8,
@@ -22,6 +24,7 @@ COMMON = {  # options of all presets; a part of a preset may set others
     "device": "cpu",
     "precision": "float32",
 }
+ITERATED = ["snip@10", "snip@100", "grasp@10", "grasp@100"]
 DECADES = [1.0, 10.0, 100.0, 1000.0, 10_000.0]
 HALF_DECADES = [10 ** (k / 2) for k in range(9)]  # 1 to 10,000
 RESNET = {"model": ["resnet18"], "epochs": 12, "lr_drops": (9, 11), "compression": DECADES}
@@ -44,6 +47,13 @@ PRESETS: dict[str, list[dict]] = {  # each is made of one or two grids
     "laptop-resnet18": [  # Fig. 6
         RESNET,
         {**RESNET, "pruner": ["synflow"], "schedule": "certified"},
+    ],
+    "laptop-iterated": [
+        {"compression": HALF_DECADES[2:], "pruner": ITERATED},
+    ],
+    "laptop-allocations": [
+        {"compression": DECADES[1:4], "pruner": ["random"], "allocation": [*ALLOCATIONS]},
+        {"compression": DECADES[1:4], "pruner": ["magnitude"], "allocation": ["erk", "synflow"]},
     ],
 }
 

@@ -21,6 +21,7 @@ from experiments.resolve import device_named, resolve
 from experiments.runs.files import owned
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.runs import ONE_THREAD, configured, raw
+from prune.allocation import ALLOCATIONS
 from prune.schedules import SCHEDULES, SCOPES
 from prune.scores import SCORES
 from train import fetch
@@ -65,6 +66,7 @@ WRONG = {
     "steps": ["0", "-1", "1.5", "many"],
     "schedule": ["nothing", "", "Linear"],
     "scope": ["nothing", "layer"],
+    "allocation": ["nothing", "", "ERK"],
     "exclude": ["nothing", "", "1,", "0.weight", "*", "1,3.*,5.weight", "1.bias"],
     "ablate": ["nothing", "", "Shuffle"],
     "seed": ["-1", "0.5", "today"],
@@ -137,6 +139,9 @@ USELESS = {
     f"{ZERO} --compile": "--compile does nothing with --epochs 0",
     f"{ZERO} --ablate reinit": "--ablate reinit does nothing with --epochs 0",
     "--exclude 1 --compression 1": "--exclude does nothing with --compression 1",
+    "--allocation erk --compression 1": "--allocation does nothing with --compression 1",
+    "--allocation erk --scope local": "--allocation takes no --schedule certified and no --scope",
+    "--allocation erk --schedule certified": "--allocation takes no --schedule certified",
     "--ablate shuffle --compression 1": "--ablate shuffle does nothing with --compression 1",
     "--recipe published": "recipe 'published' is known for vgg11",
     "--workers 2": "--workers does nothing: only the images of imagenet are decoded",
@@ -513,6 +518,7 @@ REGISTRIES = {
     "score-dtype": set(DTYPES),
     "precision": set(PRECISIONS),
     "ablate": set(ABLATIONS),
+    "allocation": set(ALLOCATIONS),
 }
 
 
@@ -524,7 +530,8 @@ def test_the_help_lists_every_value_and_no_other(option):
 
 
 def test_the_lists_of_a_sweep_have_the_same_help():
-    for option, listed in (("model", "models"), ("dataset", "datasets"), ("pruner", "pruners")):
+    for option in ("model", "dataset", "pruner", "allocation"):
+        listed = f"{option}s"
         (found,) = (p.help for p in main.commands["sweep"].params if p.name == listed)
         assert found.partition("  [")[0] == OPTIONS[option]["help"].partition("  [")[0]
 

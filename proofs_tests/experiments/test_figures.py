@@ -99,6 +99,7 @@ def test_variants_have_a_figure_of_their_own_and_are_not_in_figures_1_and_6(tmp_
     before = accuracy.draw_all(tmp_path, {}).rows
     ablated(tmp_path, "synflow", 10, 70.0)
     ablated(tmp_path, "synflow", 10, 71.0, score_dtype="float32")
+    ablated(tmp_path, "synflow", 10, 73.0, allocation="erk")
     result(tmp_path, "magnitude", 10, 72.0, config={"cycles": 2})
     assert accuracy.draw_all(tmp_path, {}).rows == before == accuracy.draw_one(tmp_path, {}).rows
     drawing = variants.draw(tmp_path, {})
@@ -106,10 +107,25 @@ def test_variants_have_a_figure_of_their_own_and_are_not_in_figures_1_and_6(tmp_
         "synflow",
         "synflow shuffle",
         "synflow float32",
+        "synflow erk",
     }
     [axis] = drawing.figure.axes
     shown = {line.get_label(): list(line.get_ydata()) for line in axis.lines}
     assert shown["as usual"] == [85.5, 65.5] and shown["shuffle"] == [70]
+    assert shown["erk"] == [73] and "erk: the number of weights" in caption(drawing.figure)
+
+
+def caption(figure) -> str:
+    return " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+
+
+def test_a_pruner_in_many_steps_is_a_curve_of_its_own_in_figure_6(tmp_path):
+    sweep(tmp_path)
+    result(tmp_path, "snip", 10, 70.0)
+    result(tmp_path, "snip", 10, 75.0, options={"steps": 100})
+    [axis] = accuracy.draw_all(tmp_path, {}).figure.axes
+    shown = {line.get_label(): list(line.get_ydata()) for line in axis.lines}
+    assert (shown["SNIP"][-1], shown["SNIP, 100 steps"][-1]) == (70, 75)
 
 
 def test_a_variant_is_compared_with_its_pruner_at_the_same_compression_and_seed(tmp_path):
@@ -141,7 +157,8 @@ def test_variants_have_a_panel_for_each_pruner_and_one_look_in_all_panels(tmp_pa
 def test_figure_variants_without_such_a_run_names_the_options_that_make_one(tmp_path):
     sweep(tmp_path)
     outcome = figure("variants", tmp_path)
-    assert outcome.exit_code == 1 and "has --ablate or --score-dtype float32" in outcome.output
+    assert outcome.exit_code == 1
+    assert "has --ablate, --allocation or --score-dtype float32" in outcome.output
 
 
 def test_figure_5_gives_the_slope_of_recorded_weights_over_training(tmp_path):

@@ -10,6 +10,7 @@ from cli import main
 from experiments.series import series_of
 from experiments.sweeps.grid import shard
 from experiments.sweeps.presets import ALLOWED, FIVE, PRESETS, preset
+from prune.allocation import ALLOCATIONS
 
 ALL = preset(["laptop"], {"device": "cpu"})
 
@@ -29,7 +30,7 @@ def exponents(configs) -> list[str]:
 def test_laptop_is_all_parts_one_after_the_other_and_no_run_twice():
     parts = [config for name in PRESETS for config in preset([name], {"device": "cpu"})]
     assert ALL == list(dict.fromkeys(parts))
-    assert len({config.directory for config in ALL}) == len(ALL) == 474
+    assert len({config.directory for config in ALL}) == len(ALL) == 621
     assert preset([*PRESETS][::-1], {})[0] == preset([[*PRESETS][-1]], {})[0]
 
 
@@ -84,6 +85,22 @@ def test_cycles_are_rewound_or_not_at_six_compressions():
     kinds = Counter((config.cycles, config.rewind) for config in part("cycles"))
     assert kinds == {(n, rewind): 18 for n in (1, 2, 3) for rewind in (True, False)}
     assert len(exponents(part("cycles"))) == 6
+
+
+def test_iterated_baselines_are_curves_of_their_own():
+    configs = part("iterated")
+    names = [f"{pruner}, {steps} steps" for pruner in ("snip", "grasp") for steps in (10, 100)]
+    assert Counter(series_of(c).label for c in configs) == dict.fromkeys(names, 3 * 7)
+    assert exponents(configs)[0] == "10" and exponents(configs)[-1] == "1e+04"
+
+
+def test_allocations_have_the_global_scores_beside_them():
+    """Random scores in each allocation, magnitude in two; both have runs without one."""
+    configs, plain = part("allocations"), set(part("pruners"))
+    kinds = [("random", name) for name in ALLOCATIONS] + [("magnitude", "erk")]
+    kinds.append(("magnitude", "synflow"))
+    assert Counter((c.pruner, c.allocation) for c in configs) == dict.fromkeys(kinds, 9)
+    assert all(replace(config, allocation=None) in plain for config in configs)
 
 
 def test_resnet18_has_the_same_methods_and_its_own_dense_network():

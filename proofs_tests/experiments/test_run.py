@@ -214,6 +214,7 @@ def test_no_two_pruners_keep_the_same_weights(tmp_path):
         ({"schedule": "linear"}, N // 10, 3),
         ({"scope": "local"}, 1920 + 3000 + 100, 3),
         ({"schedule": "certified", "steps": None}, N // 10, None),
+        ({"allocation": "erk"}, N // 10, 3),
         ({"compression": 1}, N, 3),
         ({"score_dtype": "float32"}, N // 10, 3),
         ({"width": 0.5, "compression": 3}, ceil((64 * 150 + 150 * 50 + 50 * 10) / 3), 3),

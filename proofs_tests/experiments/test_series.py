@@ -16,9 +16,10 @@ LABELS = [  # as tables, files and figures have them
     ({"compression": 1.0, "pruner": "magnitude", "steps": 1}, "dense"),
     ({"pruner": "snip", "steps": 1}, "snip"),
     ({"pruner": "snip", "steps": 1, "ablate": "shuffle"}, "snip shuffle"),
-    ({"pruner": "snip", "steps": 7}, "snip 7 steps"),
-    ({"pruner": "snip", "steps": 7, "schedule": "linear"}, "snip linear 7 steps"),
-    ({"steps": 1}, "synflow 1 steps"),
+    ({"pruner": "snip", "steps": 7}, "snip, 7 steps"),
+    ({"pruner": "snip", "steps": 7, "schedule": "linear"}, "snip linear, 7 steps"),
+    ({"steps": 1}, "synflow, 1 step"),
+    ({"pruner": "random", "steps": 1, "allocation": "uniform+"}, "random uniform+"),
     ({"schedule": "certified", "steps": None}, "synflow certified"),
     ({"scope": "local"}, "synflow local"),
     ({"score_dtype": "float32"}, "synflow float32"),
@@ -45,6 +46,7 @@ configs = st.builds(
     scope=st.sampled_from(["global", "local"]),
     score_dtype=st.sampled_from(["float64", "float32"]),
     ablate=st.sampled_from([None, *ABLATIONS]),
+    allocation=st.sampled_from([None, "erk", "synflow"]),
     cycles=st.sampled_from([0, 1, 2]),
     rewind=st.booleans(),
 )
@@ -70,4 +72,5 @@ def test_a_series_of_a_pruner_has_its_name_as_figures_write_it():
     assert style.look(Series("synflow", schedule="certified")).label == "SynFlow certified"
     shuffled = style.look(Series("taylor-fo", ablate="shuffle"), place=1)
     assert shuffled == style.other("Taylor-FO shuffle", 1)
+    assert style.look(Series("snip", steps=100)).label == "SNIP, 100 steps"
     assert style.look(Series("imp", cycles=2)).label == "imp, 2 cycles"

@@ -68,6 +68,26 @@ def test_ablations_are_an_axis_and_the_dense_network_has_none():
     assert [config.ablate for config in configs] == [None, None, "shuffle", "invert"]
 
 
+def test_allocations_are_an_axis_and_the_dense_network_has_none():
+    configs = grid(axes(compression=[1.0, 10.0], allocation=[None, "erk"]), {})
+    assert [config.allocation for config in configs] == [None, None, "erk"]
+    with pytest.raises(ValueError, match="--allocations does nothing in this sweep: all weights"):
+        grid(axes(compression=[1.0], allocation=["erk"]), {})
+
+
+def test_a_pruner_may_have_steps_of_its_own():
+    """Each is a run of its own; the dense network is one for all."""
+    pruners = ["snip", "snip@100", "snip@1", "synflow@10", "synflow"]
+    configs = grid(axes(compression=[1.0, 10.0], pruner=pruners), {"schedule": "linear"})
+    assert [(c.pruner, c.steps, c.schedule) for c in configs[1:]] == [
+        ("snip", 1, "exponential"),
+        ("snip", 100, "linear"),
+        ("synflow", 10, "linear"),
+        ("synflow", 100, "linear"),
+    ]
+    assert configs[2] == resolve({"pruner": "snip", "steps": 100, "schedule": "linear"})
+
+
 def test_cycles_are_an_axis_of_imp_which_shares_the_dense_network(tmp_path):
     chosen = {"epochs": 1, "width": 0.1, "results": str(tmp_path)}
     configs = grid(axes(compression=[1.0, 10.0], cycles=[1, 2], pruner=FIVE), chosen)
@@ -83,6 +103,7 @@ def test_cycles_are_an_axis_of_imp_which_shares_the_dense_network(tmp_path):
         ({}, {"scope": "local"}, "--scope means nothing with --cycles"),
         ({}, {"score_dtype": "float32"}, "--score-dtype means nothing with --cycles"),
         ({"ablate": ["shuffle"]}, {}, "--ablates means nothing with --cycles"),
+        ({"allocation": ["erk"]}, {}, "--allocations means nothing with --cycles"),
         ({"cycles": [0]}, {"rewind": False}, "--rewind does nothing without --cycles"),
     ],
 )
@@ -107,6 +128,12 @@ def test_the_shards_are_the_whole_sweep_in_parts_of_equal_size(n, parts):
         (["--compressions", "1,ten"], "not a list"),
         (["--compressions", "0.5"], "--compression must be at least 1"),
         (["--pruners", "synflow,flow"], "--pruner must be one of"),
+        (["--pruners", "snip@", "--compressions", 1], "must be like snip or snip@100, not snip@"),
+        (["--pruners", "snip@ten"], "--pruners must be like snip or snip@100, not snip@ten"),
+        (["--pruners", "snip@0"], "--steps must be at least 1, not 0"),
+        (["--pruners", "@9"], "--pruner must be one of"),
+        (["--pruners", "snip@9", "--steps", 3], "--steps cannot be combined with --pruners that"),
+        (["--allocations", "shake"], "--allocation must be one of"),
         (["--ablates", "shake"], "--ablate must be one of"),
         (["--cycles", "2", "--pruners", "snip"], "make two sweeps"),
     ],
@@ -136,6 +163,8 @@ def test_a_dry_run_lists_all_runs_with_state_and_cost_and_runs_nothing(tmp_path)
 def test_an_estimate_grows_with_the_work_and_learns_from_finished_runs():
     short, long = (resolve({"model": "vgg11", "dataset": "mnist", "epochs": n}) for n in (1, 100))
     assert guess(long) > 20 * guess(short) > 20
+    allocated = {"model": "vgg11", "dataset": "mnist", "pruner": "random", "epochs": 0}
+    assert guess(resolve(allocated | {"allocation": "synflow"})) > guess(resolve(allocated)) + 0.1
     clock = Clock()
     clock.learn(short, 3 * guess(short))
     assert clock.seconds(long) == pytest.approx(3 * guess(long))  # rounding

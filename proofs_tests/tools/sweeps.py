@@ -45,5 +45,5 @@ def ablated(folder: Path, pruner: str, compression: float, top1: float, seed: in
 
 def axes(**values) -> dict:
     """One value for each axis, except for the axes given."""
-    usual = dict(zip(AXES, ([0], ["digits"], ["mlp"], [10.0], ["synflow"], [None], [0])))
+    usual = dict(zip(AXES, ([0], ["digits"], ["mlp"], [10.0], ["synflow"], [None], [0], [None])))
     return {name: values.get(name, usual[name]) for name in AXES}
