@@ -102,9 +102,9 @@ def path_strengths(mlp: Mlp, x: NDArray) -> NDArray:
 
     P = |W[L]| ... |W[1]|. A bias is a weight from an input that is always 1, so |b| joins the flow.
     """
-    flow = np.abs(x)
-    for W, b in zip(mlp.weights, mlp.biases or (0,) * len(mlp.weights), strict=True):
-        flow = flow @ np.abs(W).T + abs(b)
+    flow, biases = np.abs(x), mlp.biases or [np.zeros(len(W), W.dtype) for W in mlp.weights]
+    for W, b in zip(mlp.weights, biases, strict=True):
+        flow = flow @ np.abs(W).T + np.abs(b)
     return flow
 
 
