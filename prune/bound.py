@@ -28,7 +28,7 @@ from prune.probe import Call, Probe, ones
 from prune.scoring import output, undisturbed, values
 from prune.skeleton.mode import tensors_in
 from prune.skeleton.rare import option
-from prune.skeleton.roles import named
+from prune.skeleton.roles import named, result_in
 from prune.skeleton.rules import WEIGHTED
 
 KNOWN = (
@@ -210,7 +210,7 @@ def addition(mode: Streams, func: Any, args: Sequence[Any], kwargs: dict[str, An
     a, b = args[0], option(args, kwargs, 1, "other")
     mode.require(mode.has(a) and mode.has(b), func)
     total = torch.add(a, b, alpha=abs(kwargs.get("alpha", 1)))
-    return a.copy_(total) if func in IN_PLACE else total
+    return result_in(func, args, total)
 
 
 def join(mode: Streams, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
@@ -233,30 +233,21 @@ def as_it_is(mode: Streams, func: Any, args: Sequence[Any], kwargs: dict[str, An
     return y
 
 
-IN_PLACE = {Tensor.add_, Tensor.__iadd__, Tensor.sub_, Tensor.__isub__}
-SIZES = {Tensor.__len__, Tensor.ndim.__get__, Tensor.stride, Tensor.is_contiguous}  # type: ignore[attr-defined]
-UNITS = named("relu", "relu6", "tanh", "softsign")
-SUMS = named("add", "sub") - {Tensor.__rsub__}
-POOLS = named(
-    "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
-    "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
-    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
-)  # fmt: skip
+SIZES = {Tensor.__len__, Tensor.ndim.__get__, Tensor.stride}  # type: ignore[attr-defined]
+KINDS = ("max", "avg", "adaptive_max", "adaptive_avg")
+POOLS = named(*(f"{kind}_pool{dims}d" for kind in KINDS for dims in (1, 2, 3)))
 SHAPES = named(
-    "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "dropout",
-    "dropout1d", "dropout2d", "dropout3d",
-)  # fmt: skip
+    "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "dropout"
+)
 RULES: dict[Callable[..., Any], Rule] = {
     **dict.fromkeys(WEIGHTED, weighted),
-    **dict.fromkeys(UNITS, unit),
+    **dict.fromkeys(named("relu", "relu6", "tanh", "softsign"), unit),
     **dict.fromkeys(named("hardtanh"), clipped),
+    **dict.fromkeys(named("prelu"), prelu),
     **dict.fromkeys(POOLS | SHAPES, as_it_is),
-    **dict.fromkeys(SUMS, addition),
+    **dict.fromkeys(named("add", "sub"), addition),
+    **dict.fromkeys(named("cat", "concat"), join),
     F.leaky_relu: leaky,
-    F.prelu: prelu,
-    torch.prelu: prelu,
     F.batch_norm: batch_norm,
-    torch.cat: join,
-    torch.concat: join,
     Tensor.__getitem__: part,
 }
