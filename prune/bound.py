@@ -144,9 +144,7 @@ Rule = Callable[[Streams, Callable[..., Any], Sequence[Any], dict[str, Any]], An
 
 def along(values: Tensor, x: Tensor, dim: int) -> Tensor:
     """Return values (channels,) in the shape that multiplies or adds to the channels of x."""
-    shape = [1] * x.dim()
-    shape[dim] = -1
-    return values.reshape(shape)
+    return values.reshape([-1 if place == dim % x.dim() else 1 for place in range(x.dim())])
 
 
 def shifted(x: Tensor, shift: Tensor) -> Tensor:
@@ -221,8 +219,7 @@ def join(mode: Streams, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) 
 
 def part(mode: Streams, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
     """Take a part of each row."""
-    index = args[1]
-    mode.require(isinstance(index, tuple) and index[0] == slice(None), func)
+    mode.require(isinstance(args[1], tuple) and args[1][0] == slice(None), func)
     return func(*args, **kwargs)
 
 
