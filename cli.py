@@ -189,8 +189,8 @@ def figure(number: str, results: str, **given) -> None:
     """Draw figure N of the paper from saved results, and write the CSV behind it.
 
     0 is the worked example of reference/README.md, or any small network by --weights. 1, 5 and 6
-    show the runs of sweeps; 2, 3, 4 and 7 networks at initialisation, which --compute computes.
-    Ours are variants (ablations, float32 scores), cost (of training) and precision.
+    show sweeps; 2, 3, 4 and 7 networks at initialisation, which --compute computes. Ours are
+    variants (ablations, float32 scores), cost, precision, and table (statistics, CSV and LaTeX).
     """
     from experiments.figures import catalogue
 

@@ -8,7 +8,7 @@ MODEL_HELP = (
 )
 DATASET_HELP = "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagenet."
 PRUNER_HELP = "random, magnitude, snip, grasp, synflow, skeletonization or taylor-fo."
-FIGURES = (*"01234567", "cost", "precision", "variants")
+FIGURES = (*"01234567", "cost", "precision", "variants", "table")
 FOLDER = click.Path(file_okay=False)
 
 
