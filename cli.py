@@ -181,8 +181,8 @@ def figure(number: str, results: str, **given) -> None:
     """Draw figure N of the paper from saved results, and write the CSV behind it.
 
     0 is the worked example of reference/README.md, or any small network by --weights. 1, 5 and 6
-    show the runs of sweeps; 2, 3, 4 and 7 networks at initialisation, which --compute computes.
-    Ours are variants (ablations, float32), cost (of training), critical (compressions), precision.
+    show sweeps; 2, 3, 4 and 7 networks at initialisation, which --compute computes, as critical
+    (compressions) and precision do. Ours, too: variants, cost and table (CSV and LaTeX).
     """
     from experiments.figures import catalogue
 

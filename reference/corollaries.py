@@ -1,4 +1,4 @@
-"""Biases, remarks of the paper without a number, and the schedule that follows from Theorem 4.
+"""Biases, remarks of the paper without a number, and what else follows: a schedule, a bound.
 
 Not needed to understand SynFlow. As in theorems.py, functions return both sides of a claim.
 """
@@ -6,6 +6,7 @@ Not needed to understand SynFlow. As in theorems.py, functions return both sides
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import product
 from math import ceil, prod
 
 import numpy as np
@@ -94,3 +95,52 @@ def certified(mlp: Mlp, compression: Real, margin: Real = 0) -> Iterator[Masks]:
             )
         masks = keep_top(scores, masks, left - removed)
         yield masks
+
+
+def path_strengths(mlp: Mlp, x: NDArray) -> NDArray:
+    """Return P|x| (batch, n_out): over all paths to an output, the sum of |x| times each |theta|.
+
+    P = |W[L]| ... |W[1]|. A bias is a weight from an input that is always 1, so |b| joins the flow.
+    """
+    flow, biases = np.abs(x), mlp.biases or [np.zeros(len(W), W.dtype) for W in mlp.weights]
+    for W, b in zip(mlp.weights, biases, strict=True):
+        flow = flow @ np.abs(W).T + np.abs(b)
+    return flow
+
+
+def change_of_function(mlp: Mlp, masks: Masks, x: NDArray) -> Pair:
+    """Return |f(x) - f_pruned(x)| and its bound P|x| - P'|x|, each (batch, n_out).
+
+    It holds for units with |phi(a) - phi(b)| <= |a - b| and phi(0) = 0. By induction: let a and a'
+    be what a layer gets in the two networks, with |a| <= p and |a - a'| <= p - p'. Then
+    |W a - W' a'| <= |W - W'| |a| + |W'| |a - a'| <= (|W| - |W'|) p + |W'| (p - p'),
+    which is |W| p - |W'| p'.
+    """
+    pruned = masked(mlp, masks)
+    change = np.abs(forward(mlp, x).output - forward(pruned, x).output)
+    return change, path_strengths(mlp, x) - path_strengths(pruned, x)
+
+
+def loss_of_flow(mlp: Mlp, masks: Masks) -> tuple[Real, Real]:
+    """Return R - R' and its bound, the prune size: all scores that the masks remove at once.
+
+    Without biases all outputs together move by at most max|x| (R - R'). A path with two removed
+    weights is lost once and is part of two scores.
+    """
+    lost = synflow_objective(mlp) - synflow_objective(masked(mlp, masks))
+    return lost, flat(synflow_scores(mlp))[~flat(masks)].sum()
+
+
+def path_magnitude(mlp: Mlp) -> Scores:
+    """Return for each weight the sum of |product of theta| over all paths through it, one by one.
+
+    Gonon et al. prune by this score once (arXiv 2405.15006): it is one-shot SynFlow (Eq. 6).
+    """
+    scores = tuple(np.zeros_like(W) for W in mlp.weights)
+    widths = [mlp.weights[0].shape[1], *(len(W) for W in mlp.weights)]
+    for path in product(*map(range, widths)):
+        steps = list(zip(path[1:], path[:-1], strict=True))
+        strength = abs(prod(W[step] for W, step in zip(mlp.weights, steps, strict=True)))
+        for S, step in zip(scores, steps, strict=True):
+            S[step] += strength
+    return scores

@@ -9,7 +9,7 @@ MODEL_HELP = (
 DATASET_HELP = "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagenet."
 PRUNER_HELP = "random, magnitude, snip, grasp, synflow, skeletonization or taylor-fo."
 ALLOCATION_HELP = "Weights of each layer: uniform, uniform+, erk, igq or synflow."
-FIGURES = (*"01234567", "cost", "critical", "precision", "variants")
+FIGURES = (*"01234567", "cost", "critical", "precision", "variants", "table")
 FOLDER = click.Path(file_okay=False)
 
 

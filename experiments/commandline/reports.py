@@ -82,6 +82,7 @@ def inspection(found: "Inspection") -> str:
         f"empty tensors: {', '.join(result['empty_tensors']) or 'none'}",
         *([f"dense and not counted: {', '.join(excluded)}"] if excluded else []),
         f"connected: {'yes' if result['connected'] else 'no, no path is left (layer-collapse)'}",
+        *([found.moved] if found.moved else []),
         certificate(result),
         found.compact,
         *result.get("notes", ()),

@@ -16,6 +16,7 @@ from experiments.figures import (
     neuron_conservation,
     precision,
     prune_cut_ratio,
+    seeds,
     small_network,
     style,
     variants,
@@ -64,6 +65,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "6": RUN_FILTERS,
     "cost": RUN_FILTERS,
     "variants": RUN_FILTERS,
+    "table": RUN_FILTERS,
     "2": (*NETWORK_OPTIONS, "data_dir"),
     "3": (*NETWORK_OPTIONS, "data_dir"),
     "4": (*NETWORK_OPTIONS, "data_dir"),
@@ -98,6 +100,9 @@ def figure(number: str, results: str, given: Mapping[str, object]) -> Callable[[
     folder = Path(results).absolute() / "figures"
     if number == "0":
         return _worked_example(folder, chosen.get("weights"))
+    if number == "table":
+        best = chosen.pop("best", False)
+        return lambda progress: seeds.write(Path(results), chosen, best, folder)
     make = _drawing(number, results, chosen)
     name = f"figure{number}" if number.isdigit() else number
 

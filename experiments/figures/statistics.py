@@ -1,6 +1,8 @@
 """Statistics of the numbers behind the figures."""
 
 from collections.abc import Sequence
+from math import cos, pi, sin, sqrt, tan
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
@@ -37,3 +39,46 @@ def relative_gaps(pairs: Sequence[Sequence[float]]) -> tuple[float, float]:
 def percent_difference(ours: float, theirs: float) -> str:
     """Format the relative difference of two numbers, as in "+3.1 %"."""
     return f"{100 * (ours / theirs - 1):+.1f} %"
+
+
+class Summary(NamedTuple):
+    """Numbers of several seeds; `low` and `high` are None for a single seed."""
+
+    n: int
+    mean: float
+    least: float
+    largest: float
+    low: float | None  # the 95 % interval of the mean, by Student's t
+    high: float | None
+
+
+def summary(values: Sequence[float]) -> Summary:
+    """Compute mean, range and the 95 % interval of the mean: mean +- t s / sqrt(n)."""
+    n, mean = len(values), fmean(values)
+    ends: tuple[float | None, float | None] = (None, None)
+    if n > 1:
+        half = t_quantile(n - 1) * stdev(values) / sqrt(n)
+        ends = (mean - half, mean + half)
+    return Summary(n, mean, min(values), max(values), *ends)
+
+
+def t_quantile(freedom: int, level: float = 0.95) -> float:
+    """Compute the t that |T| stays below with probability `level` (Student's t distribution)."""
+    low, high = 0.0, pi / 2
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if _within(middle, freedom) < level else (low, middle)
+    return sqrt(freedom) * tan(low)
+
+
+def _within(angle: float, freedom: int) -> float:
+    """P(|T| < t) for tan(angle) = t / sqrt(freedom): a finite sum for whole degrees of freedom.
+
+    1 + c^2 / 2 + (1 3 / 2 4) c^4 + ... with c = cos(angle), times sin(angle), for even ones; for
+    odd ones (2 / pi) (angle + sin(angle) (c + (2 / 3) c^3 + (2 4 / 3 5) c^5 + ...)).
+    """
+    odd, square = freedom % 2, cos(angle) ** 2
+    term, total = (cos(angle) if odd else 1.0), 0.0
+    for k in range(odd, freedom - 1, 2):
+        total += term
+        term *= square * (k + 1) / (k + 2)
+    return 2 / pi * (angle + sin(angle) * total) if odd else sin(angle) * total

@@ -15,6 +15,7 @@ from experiments.runs.facts import pruning_facts
 from experiments.runs.notes import heard
 from experiments.runs.progress import Silent
 from prune import Probe, apply, effective, load_masks, release
+from prune.bound import change_bound
 from prune.compact import compact
 from train import checkpoint
 
@@ -25,6 +26,7 @@ class Inspection(NamedTuple):
     result: dict  # of result.json, with the facts that older versions did not write
     layers: list[dict]  # rows of layers.csv, and "effective", "dead_inputs", "dead_outputs"
     compact: str  # what `compact` would leave, in a sentence
+    moved: str | None  # how far pruning can move the outputs; None where no bound is known
 
 
 class Checked(NamedTuple):
@@ -54,7 +56,7 @@ def inspect(directory: Path) -> Inspection:
         name = row["name"]
         row |= {"effective": int(live[name].sum())}
         row |= dict(zip(("dead_inputs", "dead_outputs"), dead[name], strict=True))
-    return Inspection(run.result, run.layers, _left(directory, run.config))
+    return Inspection(run.result, run.layers, _left(directory, run.config), _moved(run))
 
 
 def checked(directory: Path) -> Checked:
@@ -102,6 +104,21 @@ def _left(directory: Path, config: RunConfig) -> str:
         return f"no smaller network: {error}"
     before, after = (sum(p.numel() for p in net.parameters()) for net in (masked, small))
     return f"compact would leave {after:,} of {before:,} parameters"
+
+
+def _moved(run: Checked) -> str | None:
+    """The bound on the change of the outputs by pruning, at the initial weights."""
+    if run.config.ablate == "reinit":  # the kept weights are other ones
+        return None
+    try:
+        bound = change_bound(run.model, run.masks, Probe(probe_shape(run.config)))
+    except (ValueError, FloatingPointError):
+        return None
+    change, output = (float(tensor.max()) for tensor in bound)
+    return (
+        f"at the initial weights pruning moves no output by more than {change:.4g} for inputs "
+        f"within -1 and 1; the bound of the outputs themselves is {output:.4g}"
+    )
 
 
 def certificate(result: dict) -> str:

@@ -4,6 +4,7 @@ The reference is a walk through the masks of an MLP in NumPy.
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from experiments.runs.inspection import inspect
 from experiments.runs.run import run
 from proofs_tests.tools.runs import configured
 from proofs_tests.tools.sweeps import result
-from prune import Probe, effective, prune
+from prune import Probe, apply, effective, load_masks, prune
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ("1.weight", "3.weight", "5.weight")
@@ -84,6 +85,22 @@ def test_inspect_shows_them_and_dead_channels_in_each_tensor(random):
     (line,) = [line for line in shown if line.startswith("compact")]
     kept = int(line.split()[3].replace(",", ""))
     assert small <= kept < 50_610 and line.endswith(" of 50,610 parameters")
+
+
+def test_inspect_bounds_the_change_of_the_outputs(random, tmp_path):
+    """No image within -1 and 1 moves an output further; other weights have another bound."""
+    moved = inspect(random).moved
+    change, outputs = map(float, re.search(r"than (\S+) for .* is (\S+)$", moved).groups())
+    assert moved in CliRunner().invoke(main, ["inspect", str(random)]).stdout.splitlines()
+    model = initial_model(configured(tmp_path))
+    x = torch.rand(100, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        before = model.eval()(x)
+        apply(model, load_masks(random / "masks.npz", model))
+        after = model(x)
+    assert 0 < (before - after).abs().max() <= change <= outputs
+    again = {"pruner": "random", "compression": 100, "steps": 1, "ablate": "reinit"}
+    assert inspect(run(configured(tmp_path, **again)).parent).moved is None
 
 
 def test_a_result_that_was_written_without_them_is_inspected(random, tmp_path):
