@@ -185,7 +185,7 @@ def test_figure_5_without_such_a_run_names_the_option_that_makes_one(tmp_path):
 
 def test_each_figure_of_the_paper_has_its_options():
     of_runs = ["0", "1", "5", "6", "cost", "variants", "table"]
-    assert list(catalogue.OPTIONS) == [*of_runs, "2", "3", "4", "7", "precision"]
+    assert list(catalogue.OPTIONS) == [*of_runs, "2", "3", "4", "7", "precision", "critical"]
 
 
 def parameters(function) -> list[str]:
