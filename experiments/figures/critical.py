@@ -42,6 +42,7 @@ SLOW = (  # only with `full`, and for the first FEW seeds
     Method("synflow", 1000),
 )
 FEW = 3
+COLUMNS = 3  # of panels
 CAPTION = (
     "Critical compression: the largest at which a path is left, at initialisation; one point for "
     "each seed. Line: the largest that any mask can reach, N over the weights of a shortest path. "
@@ -90,9 +91,12 @@ def draw(configs: Sequence[RunConfig]) -> style.Drawing:
     text = CAPTION.format(
         images=f"SNIP and GraSP: {' or '.join(sorted(images))}." if images else ""
     )
-    figure, axes = style.grid(len(results), 3, text)
-    for axis, (config, found) in zip(axes, results.items(), strict=True):
-        _panel(axis, found)
+    figure, axes = style.grid(len(results), COLUMNS, text)
+    figure.subplots_adjust(left=1.3 / figure.get_size_inches()[0], wspace=0.12)
+    labels = [label for label, _ in _in_order([one for each in results.values() for one in each])]
+    for place, (axis, (config, found)) in enumerate(zip(axes, results.items(), strict=True)):
+        _panel(axis, found, labels)
+        axis.tick_params(labelleft=place % COLUMNS == 0)
         style.title(axis, cells.title(config))
     rows = [row for config, found in results.items() for row in _rows(config, found)]
     return style.Drawing(figure, rows, list(_notes(results)))
@@ -111,15 +115,14 @@ def _place(method: Method) -> tuple[int, float]:
     return pruners.index(method.pruner), method.steps or float("inf")
 
 
-def _panel(axis, found: Sequence[Found]) -> None:
+def _panel(axis, found: Sequence[Found], labels: Sequence[str]) -> None:
     """Draw a row of points for each method."""
-    groups = _in_order(found)
-    for height, (label, group) in enumerate(groups):
+    for label, group in _in_order(found):
         look = style.LOOKS[label.split()[0]]
-        x = [one.compression for one in group]
-        axis.plot(x, [height] * len(x), look.marker, color=look.color, ms=4, mew=0, alpha=0.6)
-    axis.set_yticks(range(len(groups)), [label for label, _ in groups])
-    axis.invert_yaxis()
+        x, y = [one.compression for one in group], [labels.index(label)] * len(group)
+        axis.plot(x, y, look.marker, color=look.color, ms=4, mew=0, alpha=0.6)
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set_ylim(len(labels) - 0.5, -0.5)
     axis.axvline(found[0].N / found[0].shortest, color="#111111", lw=1)
     style.log(axis, "x")
     style.labels(axis, "critical compression")
