@@ -7,7 +7,8 @@ from math import inf
 import torch
 from torch import nn
 
-from experiments.config import ABLATIONS, DTYPES, HYPERPARAMETERS, RunConfig, usual_steps
+from experiments.config import ABLATIONS, BN, DTYPES, HYPERPARAMETERS, RunConfig, usual_steps
+from prune.over_batches import BATCH_NORM
 from prune.schedules import SCHEDULES, SCOPES, target
 from prune.scores import READS_DATA, SCORES
 from prune.weights import chosen, prunable
@@ -76,8 +77,13 @@ def _check_pruning(config: RunConfig, given: Mapping[str, object]) -> None:
     one_of("schedule", config.schedule, (*SCHEDULES, "certified"))
     one_of("scope", config.scope, SCOPES)
     one_of("score-dtype", config.score_dtype, DTYPES)
+    one_of("bn", config.bn, BN)
     at_least("compression", config.compression, 1)
     at_least("seed", config.seed, 0)
+    if "bn" in given and config.pruner not in READS_DATA:
+        raise ValueError(f"--bn does nothing: {config.pruner} reads no data")
+    if "bn" in given and config.compression == 1:
+        raise ValueError("--bn does nothing with --compression 1: all weights are kept")
     if config.schedule == "certified":
         if config.pruner != "synflow":
             raise ValueError("--schedule certified needs a conserved positive score: synflow")
@@ -175,16 +181,19 @@ def _check_model(config: RunConfig, given: Mapping[str, object]) -> None:
         raise ValueError(f"--width scales {', '.join(MODELS)}; not {config.model}")
     if config.model in MODELS or config.model.startswith("torchvision:"):
         network = config.model, config.dataset, config.width, config.init
-        target(_prunable_size(*network, config.exclude), config.compression)
+        size, normalised = _facts(*network, config.exclude)
+        target(size, config.compression)
+        if "bn" in given and not normalised:
+            raise ValueError(f"--bn does nothing: {config.model} has no batch norm")
     elif "init" in given:
         raise ValueError(f"--init does nothing: {config.model} keeps the weights that it makes")
 
 
 @cache
-def _prunable_size(
+def _facts(
     model: str, dataset: str, width: float, init: str, exclude: tuple[str, ...]
-) -> int:
-    """N, without building the network in memory.
+) -> tuple[int, bool]:
+    """N, and True if there is batch norm; without building the network in memory.
 
     Raises:
         ValueError: If there is no such network for images of this shape, or a pattern of
@@ -193,7 +202,8 @@ def _prunable_size(
     images = known(dataset)
     with torch.device("meta"):
         network = build(model, input_shape(model, images.shape), images.classes, width, init)
-    return sum(weight.numel() for weight in _selected(network, exclude).values())
+    size = sum(weight.numel() for weight in _selected(network, exclude).values())
+    return size, any(isinstance(module, BATCH_NORM) for module in network.modules())
 
 
 def _selected(network: nn.Module, exclude: tuple[str, ...]) -> dict[str, nn.Parameter]:

@@ -20,6 +20,7 @@ class Series(NamedTuple):
     cycles: int = 0  # of imp
     rewound: bool = True  # of imp
     exclude: tuple[str, ...] = ()  # patterns of the weights that stay dense
+    bn: str | None = None
 
     @property
     def variant(self) -> str:
@@ -30,6 +31,7 @@ class Series(NamedTuple):
         else:
             words = [self.schedule, self.scope, self.score_dtype, self.ablate]
             words.append(None if self.steps is None else f"{self.steps} steps")
+            words.append(None if self.bn is None else f"bn {self.bn}")
         words.append(f"without {','.join(self.exclude)}" if self.exclude else None)
         return " ".join(word for word in words if word is not None)
 
@@ -59,6 +61,7 @@ def series_of(config: RunConfig) -> Series:
         ablate=config.ablate,
         steps=_unless(config.steps, usual_steps(config.pruner, config.schedule)),
         exclude=config.exclude,
+        bn=_unless(config.bn, "running"),
     )
 
 

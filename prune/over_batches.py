@@ -13,6 +13,7 @@ from prune.probe import Probe, batch_of
 from prune.scoring import Tensors, leaves, output, undisturbed, values
 
 NOISE = 1e-12  # the part of the loss below which a sum of scores is rounding noise
+BATCH_NORM = nn.modules.batchnorm._BatchNorm  # BatchNorm1d to 3d, SyncBatchNorm
 Derivative = Callable[[Tensor, Tensors], Tensors]
 
 
@@ -29,16 +30,19 @@ def summed(
     Args:
         model: Not changed.
         masks: The weights pruned so far are the False entries; they count as 0.
-        probe: `batches`, `dtype` and `loss` are read.
+        probe: `batches`, `batch_statistics`, `dtype` and `loss` are read.
         derivative: Of the loss L_b of a batch in theta, keyed and shaped like the masks.
         temperature: As in `loss_of`.
         noise: The part of the losses that the sum of |derivative * theta| must exceed.
 
     Raises:
-        ValueError: If `probe.batches` is empty, or the derivatives are rounding noise.
+        ValueError: If `probe.batches` is empty, the derivatives are rounding noise, or
+            `batch_statistics` are wanted of a model without batch norm.
     """
     seen, size, losses = False, 0.0, 0.0
     with undisturbed(model):
+        if probe.batch_statistics:
+            _normalise_by_batch(model)
         theta = leaves(values(model, masks, probe.dtype), masks)
         total = {name: torch.zeros_like(theta[name]) for name in masks}
         for inputs, targets in probe.batches:
@@ -59,6 +63,19 @@ def summed(
             "end in a softmax? score the logits, or give Probe(loss=...)"
         )
     return total
+
+
+def _normalise_by_batch(model: nn.Module) -> None:
+    """Set training mode in batch norm alone, within `undisturbed`: dropout stays off.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    layers = [module for module in model.modules() if isinstance(module, BATCH_NORM)]
+    if not layers:
+        raise ValueError("Probe(batch_statistics=True) does nothing: the model has no batch norm")
+    for layer in layers:
+        layer.train()  # the running statistics that it writes are copies
 
 
 def _loss(

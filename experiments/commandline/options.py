@@ -7,7 +7,7 @@ MODEL_HELP = (
     "resnet110, torchvision:NAME or package.module:factory."
 )
 DATASET_HELP = "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagenet."
-PRUNER_HELP = "random, magnitude, snip, grasp, synflow, skeletonization or taylor-fo."
+PRUNER_HELP = "random, magnitude, snip, grasp, grasp-text, synflow, skeletonization or taylor-fo."
 FIGURES = (*"01234567", "cost", "precision", "variants")
 FOLDER = click.Path(file_okay=False)
 
@@ -30,6 +30,7 @@ OPTIONS = {
     "steps": {"type": int, "help": "Pruning iterations.  [100 for synflow, else 1]"},
     "schedule": {"help": "exponential, linear or certified.  [exponential]"},
     "scope": {"help": "global or local.  [global]"},
+    "bn": {"help": "Statistics of batch norm in scores of data: running or batch.  [running]"},
     "exclude": {
         "help": "Patterns of weights that stay dense: classifier.*,conv1.weight.  [none]",
         "metavar": "A,B,...",
@@ -70,7 +71,7 @@ OPTIONS = {
     "results": {"type": FOLDER, "default": "results", "show_default": True},
 }
 NETWORK_OPTIONS = ("model", "dataset", "seed", "width", "init", "device", "score-dtype")
-PRUNING_OPTIONS = ("pruner", "compression", "steps", "schedule", "scope", "exclude", "ablate")
+PRUNING_OPTIONS = ("pruner", "compression", "steps", "schedule", "scope", "bn", "exclude", "ablate")
 TRAINING_OPTIONS = (
     "recipe",
     "epochs",

@@ -22,6 +22,7 @@ CURVE = (
     "cycles",
     "rewind",
     "exclude",
+    "bn",
 )
 WITHOUT_EFFECT = ("device", "record_weights")  # on accuracies
 ONCE = ("series", "compression", "seed")  # of several runs that agree in these, one is shown

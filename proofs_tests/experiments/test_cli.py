@@ -67,6 +67,7 @@ WRONG = {
     "scope": ["nothing", "layer"],
     "exclude": ["nothing", "", "1,", "0.weight", "*", "1,3.*,5.weight", "1.bias"],
     "ablate": ["nothing", "", "Shuffle"],
+    "bn": ["nothing", "running", "batch"],  # the last two: synflow reads no data
     "seed": ["-1", "0.5", "today"],
     "width": ["0", "-1", "nan", "inf", "wide"],
     "init": ["nothing", "Paper"],
@@ -124,6 +125,9 @@ USELESS = {
     "--schedule certified --steps 10": "--schedule certified takes no --steps",
     "--schedule certified --scope local": "--schedule certified takes no --steps and no --scope",
     "--schedule certified --pruner magnitude": "needs a conserved positive score: synflow",
+    "--bn running --pruner magnitude": "--bn does nothing: magnitude reads no data",
+    "--bn batch --pruner snip": "--bn does nothing: mlp has no batch norm",
+    "--bn batch --pruner snip --compression 1": "--bn does nothing with --compression 1",
     f"{ZERO} --recipe paper": "--recipe does nothing with --epochs 0",
     f"{ZERO} --batch-size 4": "--batch-size does nothing with --epochs 0",
     f"{ZERO} --lr 0.1": "--lr does nothing with --epochs 0",

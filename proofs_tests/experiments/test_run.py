@@ -33,7 +33,7 @@ from train.data import DATASETS, Split, load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-READERS = ("snip", "grasp", "skeletonization", "taylor-fo")
+READERS = ("snip", "grasp", "grasp-text", "skeletonization", "taylor-fo")
 
 
 # ---- what a run writes ----------------------------------------------------------------------
