@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from prune.pruning import default_steps
-from prune.scores import READS_DATA
+from prune.scores import READS_DATA, TEMPERATURE
 from train.data import Dataset, known
 from train.recipes import RECIPES, Recipe
 
@@ -25,7 +25,9 @@ PRUNING_DETAILS = (  # fields without a meaning where all weights are kept
     "cycles",
     "rewind",
     "exclude",
+    "bn",
 )
+BN = ("running", "batch")
 ELSEWHERE = ("data_dir", "results", "workers", "compact")  # fields that change only rounding
 
 # Result files of older versions lack the fields that came later. This is the value that those
@@ -40,6 +42,7 @@ BEFORE: dict[str, object] = {
     "train_images": None,
     "exclude": (),
     "allocation": None,
+    "bn": "running",
 }
 
 
@@ -79,6 +82,7 @@ class RunConfig:
     train_images: int | None = None  # size of a fixed subset of the training set; None: all
     exclude: tuple[str, ...] = ()  # patterns of the weights that stay dense and do not count
     allocation: str | None = None  # or a name in ALLOCATIONS
+    bn: str = "running"  # or "batch": the statistics of batch norm in scores that read data
     workers: int | None = None
     compact: bool | None = None  # train what the masks leave; None: where that is possible
     data_dir: str = "data"
@@ -110,10 +114,13 @@ class RunConfig:
         """The folder of the run: its name is readable, and each configuration has its own.
 
         A field takes part in the name where it differs from its default, or for a field that came
-        later from its value in BEFORE. So a new option renames no old run.
+        later from its value in BEFORE. So a new option renames no old run. `grasp` has a
+        temperature in its name, since before `bn` it named what `grasp-text` is now.
         """
         silent = asdict(RunConfig()) | BEFORE
         chosen = {name: v for name, v in self.decisive.items() if v != silent[name]}
+        if self.pruner == "grasp":
+            chosen["temperature"] = TEMPERATURE
         chosen["device"] = torch.device(self.device).type  # cuda:1 is as good as cuda:0
         digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
         model = self.model.replace(":", "-").replace("/", "-")
@@ -132,7 +139,7 @@ def usual_steps(pruner: str, schedule: str) -> int | None:
 def restore(stored: Mapping[str, object]) -> RunConfig:
     """Read the configuration that a result file holds, also one of an older version.
 
-    A field that came later has its value in BEFORE.
+    A field that came later has its value in BEFORE. `grasp` of before `bn` is `grasp-text`.
 
     Raises:
         ValueError: If a field is unknown, or one is missing that every version wrote.
@@ -142,5 +149,7 @@ def restore(stored: Mapping[str, object]) -> RunConfig:
         raise ValueError(f"the stored config has unknown fields: {', '.join(sorted(unknown))}")
     if missing := names - set(stored) - set(BEFORE):
         raise ValueError(f"the stored config lacks {', '.join(sorted(missing))}")
+    text = "bn" not in stored and stored["pruner"] == "grasp"
+    renamed = {"pruner": "grasp-text"} if text else {}
     lists = {name: tuple(stored[name]) for name in ("lr_drops", "exclude") if name in stored}
-    return RunConfig(**BEFORE | {**stored, **lists})
+    return RunConfig(**BEFORE | {**stored, **renamed, **lists})

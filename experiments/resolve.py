@@ -1,14 +1,16 @@
 """Turn options into a RunConfig: fill in defaults, check each value alone and with the others."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cache
 from math import inf
 
 import torch
 from torch import nn
 
-from experiments.config import ABLATIONS, DTYPES, HYPERPARAMETERS, RunConfig, usual_steps
+from experiments.allowed import at_least, device_named, one_of
+from experiments.config import ABLATIONS, BN, DTYPES, HYPERPARAMETERS, RunConfig, usual_steps
 from prune.allocation import ALLOCATIONS
+from prune.over_batches import BATCH_NORM
 from prune.schedules import SCHEDULES, SCOPES, target
 from prune.scores import READS_DATA, SCORES
 from prune.weights import chosen, prunable
@@ -66,7 +68,7 @@ def check(config: RunConfig, given: Mapping[str, object]) -> None:
     _check_pruning(config, given)
     _check_ablation(config)
     _check_allocation(config)
-    _check_dense(config)
+    _check_dense(config, given)
     _check_training(config, given)
     _check_train_images(config)
     _check_speed(config, given)
@@ -78,8 +80,11 @@ def _check_pruning(config: RunConfig, given: Mapping[str, object]) -> None:
     one_of("schedule", config.schedule, (*SCHEDULES, "certified"))
     one_of("scope", config.scope, SCOPES)
     one_of("score-dtype", config.score_dtype, DTYPES)
+    one_of("bn", config.bn, BN)
     at_least("compression", config.compression, 1)
     at_least("seed", config.seed, 0)
+    if "bn" in given and config.pruner not in READS_DATA:
+        raise ValueError(f"--bn does nothing: {config.pruner} reads no data")
     if config.schedule == "certified":
         if config.pruner != "synflow":
             raise ValueError("--schedule certified needs a conserved positive score: synflow")
@@ -95,8 +100,6 @@ def _check_ablation(config: RunConfig) -> None:
     if config.ablate is None:
         return
     one_of("ablate", config.ablate, ABLATIONS)
-    if config.compression == 1:
-        raise ValueError(f"--ablate {config.ablate} does nothing with --compression 1")
     if config.ablate == "reinit" and config.epochs == 0:
         raise ValueError("--ablate reinit does nothing with --epochs 0: masks stay as they are")
     if config.ablate == "invert" and config.schedule == "certified":
@@ -111,9 +114,9 @@ def _check_allocation(config: RunConfig) -> None:
         raise ValueError("--allocation takes no --schedule certified and no --scope local")
 
 
-def _check_dense(config: RunConfig) -> None:
-    for name in ("exclude", "allocation"):
-        if getattr(config, name) and config.compression == 1:
+def _check_dense(config: RunConfig, given: Mapping[str, object]) -> None:
+    for name in ("exclude", "allocation", "ablate", "bn"):
+        if given.get(name) and config.compression == 1:
             raise ValueError(f"--{name} does nothing with --compression 1: all weights stay dense")
 
 
@@ -186,16 +189,19 @@ def _check_model(config: RunConfig, given: Mapping[str, object]) -> None:
         raise ValueError(f"--width scales {', '.join(MODELS)}; not {config.model}")
     if config.model in MODELS or config.model.startswith("torchvision:"):
         network = config.model, config.dataset, config.width, config.init
-        target(_prunable_size(*network, config.exclude), config.compression)
+        size, normalised = _facts(*network, config.exclude)
+        target(size, config.compression)
+        if "bn" in given and not normalised:
+            raise ValueError(f"--bn does nothing: {config.model} has no batch norm")
     elif "init" in given:
         raise ValueError(f"--init does nothing: {config.model} keeps the weights that it makes")
 
 
 @cache
-def _prunable_size(
+def _facts(
     model: str, dataset: str, width: float, init: str, exclude: tuple[str, ...]
-) -> int:
-    """N, without building the network in memory.
+) -> tuple[int, bool]:
+    """N, and True if there is batch norm; without building the network in memory.
 
     Raises:
         ValueError: If there is no such network for images of this shape, or a pattern of
@@ -204,7 +210,8 @@ def _prunable_size(
     images = known(dataset)
     with torch.device("meta"):
         network = build(model, input_shape(model, images.shape), images.classes, width, init)
-    return sum(weight.numel() for weight in _selected(network, exclude).values())
+    size = sum(weight.numel() for weight in _selected(network, exclude).values())
+    return size, any(isinstance(module, BATCH_NORM) for module in network.modules())
 
 
 def _selected(network: nn.Module, exclude: tuple[str, ...]) -> dict[str, nn.Parameter]:
@@ -218,33 +225,3 @@ def _selected(network: nn.Module, exclude: tuple[str, ...]) -> dict[str, nn.Para
     if not left:
         raise ValueError(f"--exclude {','.join(exclude)} leaves nothing to prune")
     return left
-
-
-def device_named(name: str) -> str:
-    """Replace "auto" by this machine's device, and check that a CUDA device exists."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise ValueError(f"--device must be auto, cpu, cuda or cuda:N, not {name}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices that "
-            "torch can use; auto and cpu are possible"
-        )
-    return name
-
-
-def one_of(option: str, value: object, allowed: Collection[str]) -> None:
-    """Refuse a value that is not among the allowed names."""
-    if value not in allowed:
-        raise ValueError(f"--{option} must be one of {', '.join(allowed)}, not {value}")
-
-
-def at_least(option: str, value: float, least: float) -> None:
-    """Refuse a number below the least one, an infinite one and NaN."""
-    if not least <= value < inf:
-        raise ValueError(f"--{option} must be at least {least}, not {value:g}")

@@ -21,6 +21,7 @@ class Series(NamedTuple):
     rewound: bool = True  # of imp
     exclude: tuple[str, ...] = ()  # patterns of the weights that stay dense
     allocation: str | None = None
+    bn: str | None = None
 
     @property
     def variant(self) -> str:
@@ -30,6 +31,7 @@ class Series(NamedTuple):
             words = [f"{self.cycles} cycle{plural}{'' if self.rewound else ', not rewound'}"]
         else:
             words = [self.schedule, self.scope, self.allocation, self.score_dtype, self.ablate]
+            words.append(None if self.bn is None else f"bn {self.bn}")
         words.append(f"without {','.join(self.exclude)}" if self.exclude else None)
         text = " ".join(word for word in words if word is not None)
         if self.steps is None:
@@ -66,6 +68,7 @@ def series_of(config: RunConfig) -> Series:
         steps=_unless(config.steps, usual_steps(config.pruner, config.schedule)),
         exclude=config.exclude,
         allocation=config.allocation,
+        bn=_unless(config.bn, "running"),
     )
 
 

@@ -36,19 +36,20 @@ def _named_logits(result: Any) -> Tensor | None:
     return logits if is_floating(logits) else None
 
 
-def loss_of(result: Any, targets: Any, probe: Probe) -> Tensor:
+def loss_of(result: Any, targets: Any, probe: Probe, temperature: float = 1.0) -> Tensor:
     """Return the loss of one batch, a tensor (): that of the probe, or cross-entropy.
 
     Args:
         result: What the model returned.
         targets: Of the batch.
         probe: `loss` is read.
+        temperature: The divisor of the logits in cross-entropy; a loss of the probe has none.
 
     Raises:
         ValueError: If cross-entropy cannot be taken, or the loss is no single number.
     """
     if probe.loss is None:
-        return F.cross_entropy(logits_of(result, targets), targets)
+        return F.cross_entropy(logits_of(result, targets) / temperature, targets)
     loss = probe.loss(result, targets)
     if not (isinstance(loss, Tensor) and loss.numel() == 1):
         raise ValueError(f"Probe(loss=...) must return one number, not {_shape(loss)}")

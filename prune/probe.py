@@ -24,6 +24,9 @@ class Probe:
             Integers, such as the ids of tokens, stay.
         loss: (outputs, targets) -> tensor (), for scores that read data; `outputs` is the result of
             the model. None: cross-entropy of the logits, which `losses.logits_of` finds.
+        batch_statistics: Let batch norm use the mean and variance of each batch in scores that read
+            data, as SNIP's and GraSP's authors do. By definition it uses its running ones, as all
+            scores are taken in eval mode.
     """
 
     input_shape: tuple[int, ...] | None = None
@@ -32,6 +35,7 @@ class Probe:
     dtype: torch.dtype = torch.float64
     example: Any = None
     loss: Callable[[Any, Any], Tensor] | None = None
+    batch_statistics: bool = False
 
 
 class Call(NamedTuple):

@@ -5,20 +5,19 @@ the masks, in `probe.dtype`, with 0 where a weight is pruned already. It does no
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from prune.composed import Composed
-from prune.losses import loss_of
 from prune.masks import Masks, masked
+from prune.over_batches import summed
 from prune.overflow import in_range, refuse_range
 from prune.positive import positive_pass, reading
-from prune.probe import Probe, batch_of, device_of, ones
-from prune.scoring import Tensors, gradients, leaves, output, undisturbed, values
+from prune.probe import Probe, device_of, ones
+from prune.scoring import Tensors, gradients, leaves, undisturbed, values
 
-NOISE = 1e-12  # the part of the loss below which a sum of scores is rounding noise
+TEMPERATURE = 200  # of the logits, in GraSP
 Score = Callable[[nn.Module, Masks, Probe], Tensors]
 
 
@@ -73,11 +72,38 @@ def taylor_fo(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
 
 
 def grasp(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
-    """Return theta * sum over batches of H_b g_b (App. 12.1).
+    """Return theta * sum over batches of H_b g, as GraSP's authors score (arXiv 2002.07376).
+
+    H_b is the Hessian of the mean cross-entropy of batch b, whose logits are divided by
+    TEMPERATURE; a loss of `probe.loss` is taken as it is. g is the sum of the gradients of these
+    losses over all batches, in the kept weights. The highest scores are kept. Batches of one size
+    give the same order however many they are; an example in a smaller batch weighs more.
+
+    The batches are read twice: for g, then for H_b g, one graph at a time.
+
+    Raises:
+        ValueError: If `probe.batches` is empty or can be read only once, or an operation has no
+            second derivative.
+    """
+
+    def gradient(L: Tensor, theta: Tensors) -> Tensors:
+        return masked(gradients(L, theta, masks), masks)
+
+    g = summed(model, masks, probe, gradient, TEMPERATURE)
+
+    def hessian_times_g(L: Tensor, theta: Tensors) -> Tensors:
+        return _derivative_along(g, gradients(L, theta, masks, create_graph=True), theta)
+
+    Hg = summed(model, masks, probe, hessian_times_g, TEMPERATURE, noise=0)  # g is tested
+    return _times_theta(model, masks, probe, Hg)
+
+
+def grasp_text(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
+    """Return theta * sum over batches of H_b g_b (App. 12.1 by the letter).
 
     The paper's GraSP is -theta * Hg with the lowest scores kept; here the highest are kept. g_b and
     H_b are the gradient and the Hessian of the mean cross-entropy of batch b in the prunable
-    weights; H_b g_b is the gradient of <g_b, stop(g_b)>. There is no temperature. The published
+    weights. There is no temperature. The order depends on the split into batches. The published
     data kept the other end of this order.
 
     Raises:
@@ -86,10 +112,9 @@ def grasp(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
 
     def hessian_gradient(L: Tensor, theta: Tensors) -> Tensors:
         g = gradients(L, theta, masks, create_graph=True)
-        square = torch.stack([(g[name] * g[name].detach()).sum() for name in masks]).sum()
-        return gradients(square, theta, masks)
+        return _derivative_along({name: g[name].detach() for name in g}, g, theta)
 
-    return _sum_over_batches(model, masks, probe, hessian_gradient)
+    return _times_theta(model, masks, probe, summed(model, masks, probe, hessian_gradient))
 
 
 class Flow(NamedTuple):
@@ -146,41 +171,19 @@ def _loss_saliency(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
     def gradient(L: Tensor, theta: Tensors) -> Tensors:
         return gradients(L, theta, masks)
 
-    return _sum_over_batches(model, masks, probe, gradient)
+    return _times_theta(model, masks, probe, summed(model, masks, probe, gradient))
 
 
-def _sum_over_batches(
-    model: nn.Module, masks: Masks, probe: Probe, direction: Callable[[Tensor, Tensors], Tensors]
-) -> Tensors:
-    """Return theta * sum over batches of direction(L_b, theta), one graph at a time."""
-    seen, size, losses = False, 0.0, 0.0
-    with undisturbed(model):
-        theta = leaves(values(model, masks, probe.dtype), masks)
-        total = {name: torch.zeros_like(theta[name]) for name in masks}
-        for inputs, targets in probe.batches:
-            seen = True
-            L = _loss(model, theta, inputs, targets, probe)
-            losses += abs(L.item())
-            for name, part in direction(L, theta).items():
-                total[name] += part
-                size += (part * theta[name].detach()).abs().sum().item()
-    if not seen:  # also if the step before has used up an iterator
-        raise ValueError("this score reads data, and probe.batches is empty")
-    if 0 < size < NOISE * losses:
-        raise ValueError(
-            "the scores are rounding noise: the loss hardly depends on the weights; does the model "
-            "end in a softmax? score the logits, or give Probe(loss=...)"
-        )
-    return {name: total[name] * theta[name].detach() for name in masks}
+def _derivative_along(direction: Tensors, g: Tensors, theta: Tensors) -> Tensors:
+    """Return H times a direction, the gradient of <g, direction>; g has a graph."""
+    product = torch.stack([(g[name] * direction[name]).sum() for name in g]).sum()
+    return gradients(product, theta, g)
 
 
-def _loss(model: nn.Module, theta: Tensors, inputs: Any, targets: Any, probe: Probe) -> Tensor:
-    """Return the loss of one batch, a tensor ()."""
-    # Copies, because tensors made in inference mode cannot be differentiated.
-    call = batch_of(model, inputs, probe.dtype)
-    result = output(model, theta, call, probe.dtype, modes=[Composed()])
-    (moved,), _ = batch_of(model, (targets,), probe.dtype)
-    return loss_of(result, moved, probe)
+def _times_theta(model: nn.Module, masks: Masks, probe: Probe, tensors: Tensors) -> Tensors:
+    """Return tensor * theta for each mask."""
+    theta = values(model, masks, probe.dtype)
+    return {name: tensors[name] * theta[name] for name in masks}
 
 
 SCORES: dict[str, Score] = {
@@ -188,8 +191,9 @@ SCORES: dict[str, Score] = {
     "magnitude": magnitude,
     "snip": snip,
     "grasp": grasp,
+    "grasp-text": grasp_text,
     "synflow": synflow,
     "skeletonization": skeletonization,
     "taylor-fo": taylor_fo,
 }
-READS_DATA = {"snip", "grasp", "skeletonization", "taylor-fo"}
+READS_DATA = {"snip", "grasp", "grasp-text", "skeletonization", "taylor-fo"}

@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference.mlp import Mlp, Trace, backward, forward
-from reference.saliency import Batch, LossGradient, Scores, cross_entropy_gradient
+from reference.saliency import (
+    Batch,
+    LossGradient,
+    Scores,
+    cross_entropy_gradient,
+    loss_gradient,
+)
 
 
 @dataclass(frozen=True)
@@ -75,19 +81,43 @@ def hessian_product(mlp: Mlp, batch: Batch, V: Scores, loss: Loss) -> Scores:
     return tuple(HV[::-1])
 
 
-def hessian_gradient(mlp: Mlp, batch: Batch, loss: Loss = cross_entropy) -> Scores:
-    """Return H g with g = dL/dtheta, over the weights only; biases are not pruned."""
-    x, targets = batch
-    trace = forward(mlp, x)
-    g = backward(mlp, trace, loss.gradient(trace.output, targets)).dR_dW
-    return hessian_product(mlp, batch, g, loss)
+def tempered(loss: Loss, temperature: float) -> Loss:
+    """Return the loss of y / temperature."""
+
+    def gradient(y: NDArray, targets: NDArray) -> NDArray:
+        return loss.gradient(y / temperature, targets) / temperature
+
+    def curvature(y: NDArray, u: NDArray) -> NDArray:
+        return loss.curvature(y / temperature, u / temperature) / temperature
+
+    return Loss(gradient, curvature)
 
 
-def grasp(mlp: Mlp, batches: Sequence[Batch], loss: Loss = cross_entropy) -> Scores:
+def grasp(
+    mlp: Mlp, batches: Sequence[Batch], loss: Loss = cross_entropy, temperature: float = 200
+) -> Scores:
+    """Return theta * sum over batches of H_b g with g of all batches; the highest are kept.
+
+    The losses are those of the outputs divided by the temperature.
+    """
+    loss = tempered(loss, temperature)
+    g = loss_gradient(mlp, batches, loss.gradient)
+    return _times_weights(mlp, [hessian_product(mlp, batch, g, loss) for batch in batches])
+
+
+def grasp_text(mlp: Mlp, batches: Sequence[Batch], loss: Loss = cross_entropy) -> Scores:
     """Return theta * sum over batches of H_b g_b; the highest are kept (App. 12.1).
 
     The paper writes -(H g) * theta (Sec. 4). GraSP removes the highest of those scores.
     """
-    products = zip(*(hessian_gradient(mlp, batch, loss) for batch in batches), strict=True)
-    Hg = (reduce(np.add, layer) for layer in products)
-    return tuple(W * total for W, total in zip(mlp.weights, Hg, strict=True))
+
+    def hessian_gradient(batch: Batch) -> Scores:
+        return hessian_product(mlp, batch, loss_gradient(mlp, [batch], loss.gradient), loss)
+
+    return _times_weights(mlp, [hessian_gradient(batch) for batch in batches])
+
+
+def _times_weights(mlp: Mlp, parts: Sequence[Scores]) -> Scores:
+    """Return theta * sum of the parts."""
+    totals = (reduce(np.add, layer) for layer in zip(*parts, strict=True))
+    return tuple(W * total for W, total in zip(mlp.weights, totals, strict=True))

@@ -18,7 +18,7 @@ HASHES = {
     ("resnet18", "synflow", 30): "e5acaf22879733d6",
     ("resnet18", "magnitude", 1): "8b31ca29fc5d4192",
     ("vgg11", "snip", 1): "5566777850394a90",
-    ("vgg11", "grasp", 1): "0fa24a49d83bc8a1",
+    ("vgg11", "grasp-text", 1): "0fa24a49d83bc8a1",
 }
 
 

@@ -7,7 +7,7 @@ MODEL_HELP = (
     "resnet110, torchvision:NAME or package.module:factory."
 )
 DATASET_HELP = "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagenet."
-PRUNER_HELP = "random, magnitude, snip, grasp, synflow, skeletonization or taylor-fo."
+PRUNER_HELP = "random, magnitude, snip, grasp, grasp-text, synflow, skeletonization or taylor-fo."
 ALLOCATION_HELP = "Weights of each layer: uniform, uniform+, erk, igq or synflow."
 FIGURES = (*"01234567", "cost", "critical", "precision", "variants", "table")
 FOLDER = click.Path(file_okay=False)
@@ -31,6 +31,7 @@ OPTIONS = {
     "steps": {"type": int, "help": "Pruning iterations.  [100 for synflow, else 1]"},
     "schedule": {"help": "exponential, linear or certified.  [exponential]"},
     "scope": {"help": "global or local.  [global]"},
+    "bn": {"help": "Statistics of batch norm in scores of data: running or batch.  [running]"},
     "exclude": {
         "help": "Patterns of weights that stay dense: classifier.*,conv1.weight.  [none]",
         "metavar": "A,B,...",
@@ -79,6 +80,7 @@ PRUNING_OPTIONS = (
     "schedule",
     "scope",
     "allocation",
+    "bn",
     "exclude",
     "ablate",
 )

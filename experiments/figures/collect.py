@@ -23,6 +23,7 @@ CURVE = (
     "rewind",
     "exclude",
     "allocation",
+    "bn",
 )
 WITHOUT_EFFECT = ("device", "record_weights")  # on accuracies
 ONCE = ("series", "compression", "seed")  # of several runs that agree in these, one is shown

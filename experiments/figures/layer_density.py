@@ -43,7 +43,7 @@ def draw(configs: Sequence[RunConfig]) -> style.Drawing:
     text = CAPTION.format(
         model=cells.title(config),
         images=one_shot.images_note(config),
-        sign=", GraSP with the reversed sign" if "grasp" in pruners else "",
+        sign=", GraSP with the reversed sign" if "grasp-text" in pruners else "",
     )
     figure, axes = style.panels(1, len(pruners), (2.15, 2.5), text, sharey=True)
     for axis, pruner in zip(axes, pruners, strict=True):
@@ -60,7 +60,7 @@ def _rows(config: RunConfig) -> Iterator[dict]:
             key = row["pruner"], int(row["compression"]), row["name"]
             known[key] = int(row["kept"])
     for pruner, compression, kept, sizes in _kept(config):
-        source = "grasp" if pruner == "grasp reversed" else pruner
+        source = pruner.removesuffix(" reversed")
         for name, n in kept.items():
             yield {
                 "pruner": pruner,

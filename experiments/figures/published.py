@@ -7,6 +7,11 @@ FOLDER = Path(__file__).resolve().parent / "published"
 
 
 def published_rows(name: str) -> list[dict[str, str]]:
-    """Read the rows of `published/NAME.csv`; published/README.md describes each file."""
+    """Read the rows of `published/NAME.csv`; published/README.md describes each file.
+
+    Their GraSP is that of the text, and so is `grasp-text` here.
+    """
     with open(FOLDER / f"{name}.csv", newline="") as file:
-        return list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))
+    text = {"pruner": "grasp-text"}
+    return [row | text if row.get("pruner") == "grasp" else row for row in rows]

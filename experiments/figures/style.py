@@ -31,6 +31,7 @@ LOOKS = {
     "magnitude": Look("Magnitude", "#e69f00", "s", (0, (5, 1.5))),
     "snip": Look("SNIP", "#56b4e9", "^", (0, (4, 1.2, 1, 1.2))),
     "grasp": Look("GraSP", "#0b4f9e", "v", (0, (7, 1.2, 1, 1.2, 1, 1.2))),
+    "grasp-text": Look("GraSP (text)", "#999933", "H", (0, (2, 1.2, 6, 1.2))),
     "synflow": Look("SynFlow", SYNFLOW, "D", "-"),
     "synflow certified": Look("SynFlow certified", "#7b1113", "P", (0, (3, 1))),
     "skeletonization": Look("Skeletonization", "#cc79a7", "<", (0, (2, 1))),

@@ -68,4 +68,4 @@ def probe(config: RunConfig, data: Task | None) -> Probe:
         seed = seed_of(config.seed, SUBSET)
         chosen = subset(data.train, 10 * data.dataset.classes, seed)
         batches = tuple(plain_batches(chosen, data, SCORING_BATCH.get(config.dataset, 256)))
-    return Probe(probe_shape(config), batches, generator)
+    return Probe(probe_shape(config), batches, generator, batch_statistics=config.bn == "batch")

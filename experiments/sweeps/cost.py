@@ -64,7 +64,8 @@ def _scoring_passes(config: RunConfig) -> int:
     images = 1 if config.pruner == "synflow" else 0
     if config.pruner in READS_DATA:
         images = 10 * config.data.classes
-    return images * (BOTH_PASSES**2 if config.pruner == "grasp" else BOTH_PASSES)
+    passes = {"grasp": BOTH_PASSES + BOTH_PASSES**2, "grasp-text": BOTH_PASSES**2}
+    return images * passes.get(config.pruner, BOTH_PASSES)
 
 
 def _training_passes(config: RunConfig) -> int:

@@ -5,11 +5,12 @@ from itertools import product
 
 from experiments.config import PRUNING_DETAILS, RunConfig
 from experiments.resolve import resolve
+from prune.scores import READS_DATA
 
 PAPER_COMPRESSIONS = tuple(10 ** (k / 4) for k in range(13))  # 10^0, 10^0.25, ..., 10^3 (Sec. 7)
 # Slowest first.
 AXES = ("seed", "dataset", "model", "compression", "pruner", "ablate", "cycles", "allocation")
-NOT_IN_CYCLES = ("steps", "schedule", "scope", "score_dtype")
+NOT_IN_CYCLES = ("steps", "schedule", "scope", "score_dtype", "bn")
 DENSE_OPTIONS = {"compression": 1.0, "pruner": "magnitude"}  # the run that stands for all pruners
 LISTS = {  # option of a sweep -> its axis, and the values where it is not given
     "models": ("model", ["mlp"]),
@@ -59,7 +60,7 @@ def grid(axes: Mapping[str, Sequence], given: Mapping[str, object]) -> list[RunC
     for values in product(*(axes[name] for name in AXES)):
         configs.append(_point(dict(given) | dict(zip(AXES, values, strict=True))))
     configs = list(dict.fromkeys(configs))
-    for name in ("steps", "schedule", "scope", "rewind"):
+    for name in ("steps", "schedule", "scope", "bn", "rewind"):
         if given.get(name) is not None and all(getattr(c, name) != given[name] for c in configs):
             raise ValueError(f"--{name} {given[name]} does nothing in this sweep")
     if any(axes["allocation"]) and not any(config.allocation for config in configs):
@@ -88,6 +89,8 @@ def _point(options: dict[str, object]) -> RunConfig:
     one_step = options["pruner"] != "synflow" and options.get("steps") in (None, 1)
     if one_step and options.get("schedule") != "certified":
         options |= {"schedule": None}
+    if options["pruner"] not in READS_DATA:
+        options |= {"bn": None}
     return resolve(options)
 
 

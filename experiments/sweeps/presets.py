@@ -7,7 +7,7 @@ from experiments.sweeps.grid import AXES, grid
 from prune.allocation import ALLOCATIONS
 
 ALLOWED = ("data_dir", "results", "device", "compact")  # options that can be given with a preset
-FIVE = ["random", "magnitude", "snip", "grasp", "synflow"]
+FIVE = ["random", "magnitude", "snip", "grasp-text", "synflow"]
 COMMON = {  # options of all presets; a part of a preset may set others
     "dataset": ["fashion-mnist"],
     "train_images": 10_000,
@@ -28,15 +28,14 @@ ITERATED = ["snip@10", "snip@100", "grasp@10", "grasp@100"]
 DECADES = [1.0, 10.0, 100.0, 1000.0, 10_000.0]
 HALF_DECADES = [10 ** (k / 2) for k in range(9)]  # 1 to 10,000
 RESNET = {"model": ["resnet18"], "epochs": 12, "lr_drops": (9, 11), "compression": DECADES}
+ABLATED = {"compression": DECADES[1:4], "ablate": ["shuffle", "reinit", "invert"]}
 
-PRESETS: dict[str, list[dict]] = {  # each is made of one or two grids
+PRESETS: dict[str, list[dict]] = {  # each is made of one to three grids
     "laptop-pruners": [  # Fig. 6
         {"compression": HALF_DECADES},
         {"compression": HALF_DECADES, "pruner": ["synflow"], "schedule": "certified"},
     ],
-    "laptop-ablations": [
-        {"compression": [10.0, 100.0, 1000.0], "ablate": ["shuffle", "reinit", "invert"]},
-    ],
+    "laptop-ablations": [ABLATED],
     "laptop-float32": [
         {"compression": [10.0, 100.0, 1000.0], "pruner": ["synflow"], "score_dtype": "float32"},
     ],
@@ -54,6 +53,11 @@ PRESETS: dict[str, list[dict]] = {  # each is made of one or two grids
     "laptop-allocations": [
         {"compression": DECADES[1:4], "pruner": ["random"], "allocation": [*ALLOCATIONS]},
         {"compression": DECADES[1:4], "pruner": ["magnitude"], "allocation": ["erk", "synflow"]},
+    ],
+    "laptop-grasp": [  # GraSP as its authors score, in the places of grasp-text
+        {"compression": HALF_DECADES[1:], "pruner": ["grasp"]},
+        {**ABLATED, "pruner": ["grasp"]},
+        {**RESNET, "compression": DECADES[1:], "pruner": ["grasp"]},
     ],
 }
 

@@ -15,9 +15,10 @@ from click.testing import CliRunner, Result
 
 import synflow
 from cli import main
+from experiments.allowed import device_named
 from experiments.commandline.options import OPTIONS
 from experiments.config import ABLATIONS, DTYPES, RunConfig
-from experiments.resolve import device_named, resolve
+from experiments.resolve import resolve
 from experiments.runs.files import owned
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.runs import ONE_THREAD, configured, raw
@@ -69,6 +70,7 @@ WRONG = {
     "allocation": ["nothing", "", "ERK"],
     "exclude": ["nothing", "", "1,", "0.weight", "*", "1,3.*,5.weight", "1.bias"],
     "ablate": ["nothing", "", "Shuffle"],
+    "bn": ["nothing", "running", "batch"],  # the last two: synflow reads no data
     "seed": ["-1", "0.5", "today"],
     "width": ["0", "-1", "nan", "inf", "wide"],
     "init": ["nothing", "Paper"],
@@ -126,6 +128,9 @@ USELESS = {
     "--schedule certified --steps 10": "--schedule certified takes no --steps",
     "--schedule certified --scope local": "--schedule certified takes no --steps and no --scope",
     "--schedule certified --pruner magnitude": "needs a conserved positive score: synflow",
+    "--bn running --pruner magnitude": "--bn does nothing: magnitude reads no data",
+    "--bn batch --pruner snip": "--bn does nothing: mlp has no batch norm",
+    "--bn batch --pruner snip --compression 1": "--bn does nothing with --compression 1",
     f"{ZERO} --recipe paper": "--recipe does nothing with --epochs 0",
     f"{ZERO} --batch-size 4": "--batch-size does nothing with --epochs 0",
     f"{ZERO} --lr 0.1": "--lr does nothing with --epochs 0",
@@ -142,7 +147,7 @@ USELESS = {
     "--allocation erk --compression 1": "--allocation does nothing with --compression 1",
     "--allocation erk --scope local": "--allocation takes no --schedule certified and no --scope",
     "--allocation erk --schedule certified": "--allocation takes no --schedule certified",
-    "--ablate shuffle --compression 1": "--ablate shuffle does nothing with --compression 1",
+    "--ablate shuffle --compression 1": "--ablate does nothing with --compression 1",
     "--recipe published": "recipe 'published' is known for vgg11",
     "--workers 2": "--workers does nothing: only the images of imagenet are decoded",
     "--epochs 10 --drop-factor 0.5": "--drop-factor does nothing: no drop comes in 10 epochs",

@@ -68,6 +68,17 @@ def test_a_config_of_an_older_version_is_restored(missing):
     )
 
 
+@pytest.mark.parametrize(("ablate", "digest"), [(None, "55cdf6a2"), ("shuffle", "bdc17d66")])
+def test_grasp_of_before_bn_is_grasp_text_and_no_run_of_today(ablate, digest):
+    """Its folder, by the digest of then, is that of no run of today."""
+    before = {"pruner": "grasp", "ablate": ablate}
+    old, new = restore(without(stored(**before), {"bn"})), restore(stored(**before))
+    assert (old.pruner, new.pruner) == ("grasp-text", "grasp")
+    assert restore(json.loads(json.dumps(old.decisive))) == old
+    names = [config.directory.name for config in (old, new)]
+    assert len({*names, f"mlp-digits-grasp-10-seed0-{digest}"}) == 3
+
+
 def test_a_missing_field_has_the_value_of_then_and_not_the_default_of_today(monkeypatch):
     """The name of the run's folder stays, too."""
     content, name = without(stored(), {"precision"}), restore(stored()).directory.name

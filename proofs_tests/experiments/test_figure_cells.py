@@ -81,10 +81,10 @@ def test_layers_conserve_synaptic_flow(computed):
 def test_grasp_is_also_cut_from_its_other_end(computed, monkeypatch):
     """The published data keep the lowest scores; both counts are saved."""
     monkeypatch.setattr(one_shot, "SUBSTITUTES", ("digits",))
-    found = cells.load(one_shot.cell_path(computed, "grasp"))
+    found = cells.load(one_shot.cell_path(computed, "grasp-text"))
     model, masks = initial_model(computed), dense_masks(initial_model(computed))
     batches, _ = one_shot.scoring_images(computed, Silent())
-    scores = SCORES["grasp"](model, masks, Probe(probe_shape(computed), batches))
+    scores = SCORES["grasp-text"](model, masks, Probe(probe_shape(computed), batches))
     order = torch.cat([S.flatten() for S in scores.values()])
     lowest = -(-size(masks) // 16)
     threshold = order.kthvalue(lowest).values

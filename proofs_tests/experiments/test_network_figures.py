@@ -41,7 +41,7 @@ def test_a_figure_is_drawn_from_saved_cells_alone(number, computed, few_steps, m
 
 def test_the_rows_of_figure_2_are_the_counts_of_the_cells(computed, few_steps):
     rows = layer_density.draw([computed]).rows
-    assert {row["pruner"] for row in rows} == {*one_shot.PRUNERS, "grasp reversed"}
+    assert {row["pruner"] for row in rows} == {*one_shot.PRUNERS, "grasp-text reversed"}
     cell = layer_density.synflow_cells()[3]
     kept = {
         row["name"]: row["kept"]

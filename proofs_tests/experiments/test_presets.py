@@ -30,7 +30,7 @@ def exponents(configs) -> list[str]:
 def test_laptop_is_all_parts_one_after_the_other_and_no_run_twice():
     parts = [config for name in PRESETS for config in preset([name], {"device": "cpu"})]
     assert ALL == list(dict.fromkeys(parts))
-    assert len({config.directory for config in ALL}) == len(ALL) == 621
+    assert len({config.directory for config in ALL}) == len(ALL) == 684
     assert preset([*PRESETS][::-1], {})[0] == preset([[*PRESETS][-1]], {})[0]
 
 
@@ -79,6 +79,12 @@ def test_every_method_is_ablated_in_three_ways():
     assert kinds == {
         (pruner, kind): 9 for pruner in FIVE for kind in ("shuffle", "reinit", "invert")
     }
+
+
+def test_grasp_of_its_authors_has_a_run_for_each_of_the_text():
+    text = {c for name in ("pruners", "ablations", "resnet18") for c in part(name)}
+    text = {replace(c, pruner="grasp") for c in text if c.pruner == "grasp-text"}
+    assert set(part("grasp")) == text and len(text) == 63
 
 
 def test_cycles_are_rewound_or_not_at_six_compressions():

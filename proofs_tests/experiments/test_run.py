@@ -33,7 +33,7 @@ from train.data import DATASETS, Split, load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-READERS = ("snip", "grasp", "skeletonization", "taylor-fo")
+READERS = ("snip", "grasp", "grasp-text", "skeletonization", "taylor-fo")
 
 
 # ---- what a run writes ----------------------------------------------------------------------
@@ -274,6 +274,9 @@ def test_scores_see_a_random_subset_of_training_images_without_augmentation(tmp_
     assert torch.equal(train.labels[chosen], torch.cat(labels))
     assert set(torch.bincount(torch.cat(labels)).tolist()) != {10}
     (again,) = probe(configured(tmp_path, pruner="grasp")).batches
+    assert not probe(configured(tmp_path, pruner="grasp")).batch_statistics
+    by_batch = configured(tmp_path, pruner="grasp", bn="batch", model="resnet20")
+    assert probe(by_batch).batch_statistics
     (other,) = probe(configured(tmp_path, pruner="snip", seed=1)).batches
     assert torch.equal(again[1], torch.cat(labels)) and not torch.equal(other[1], again[1])
 

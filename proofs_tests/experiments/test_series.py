@@ -18,6 +18,7 @@ LABELS = [  # as tables, files and figures have them
     ({"pruner": "snip", "steps": 1, "ablate": "shuffle"}, "snip shuffle"),
     ({"pruner": "snip", "steps": 7}, "snip, 7 steps"),
     ({"pruner": "snip", "steps": 7, "schedule": "linear"}, "snip linear, 7 steps"),
+    ({"pruner": "snip", "steps": 7, "bn": "batch"}, "snip bn batch, 7 steps"),
     ({"steps": 1}, "synflow, 1 step"),
     ({"pruner": "random", "steps": 1, "allocation": "uniform+"}, "random uniform+"),
     ({"schedule": "certified", "steps": None}, "synflow certified"),

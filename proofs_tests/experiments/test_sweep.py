@@ -61,6 +61,10 @@ def test_an_option_applies_where_it_means_something_and_is_refused_where_it_neve
         grid(axes(pruner=["random", "snip"]), {"schedule": "linear"})
     with pytest.raises(ValueError, match="--steps 7 does nothing"):
         grid(axes(compression=[1.0]), {"steps": 7})
+    configs = grid(axes(pruner=FIVE, model=["resnet20"]), {"bn": "batch"})
+    assert {c.pruner for c in configs if c.bn == "batch"} == {"snip", "grasp"}
+    with pytest.raises(ValueError, match="--bn batch does nothing in this sweep"):
+        grid(axes(pruner=["synflow"]), {"bn": "batch"})
 
 
 def test_ablations_are_an_axis_and_the_dense_network_has_none():

@@ -37,6 +37,7 @@ DATA_SCORES = {
     "skeletonization": saliency.skeletonization,
     "taylor-fo": saliency.taylor_fo,
     "grasp": extras.grasp,
+    "grasp-text": extras.grasp_text,
 }
 
 
@@ -154,7 +155,7 @@ def test_scores_without_data_agree(device, mlp):
 @on_every_device
 @given(case=networks_with_batches(), name=st.sampled_from(sorted(DATA_SCORES)))
 def test_scores_of_data_agree(device, case, name):
-    """snip, skeletonization, taylor-fo and grasp, by hand-written and by automatic gradients."""
+    """All five, by hand-written and by automatic gradients."""
     mlp, batches = case
     assume(all(sides_are_clear(mlp, x) for x, _ in batches))
     model, probe = as_torch(mlp, device), probe_of(mlp, device, batches)

@@ -375,16 +375,46 @@ def test_hessian_product_of_the_cross_entropy():
 
 
 @given(cases(small_fractions, max_depth=3, max_width=3))
-def test_grasp(case):
+def test_grasp_of_the_text(case):
     """theta * sum over batches of H g, g the gradient of the same batch (Sec. 4, App. 12.1)."""
-    mlp, x, targets = case
+    mlp, batches = two_batches(case)
     loss = extras.squared_error
     total = [0] * len(mlp.weights)
-    for batch in [(x, targets), (x[:1], targets[:1])]:
+    for batch in batches:
         g = loss_gradient(mlp, [batch], loss.gradient)
         total = [t + h for t, h in zip(total, extras.hessian_product(mlp, batch, g, loss))]
-    found = extras.grasp(mlp, [(x, targets), (x[:1], targets[:1])], loss)
+    found = extras.grasp_text(mlp, batches, loss)
     assert same(found, [W * t for W, t in zip(mlp.weights, total)])
+
+
+@given(cases(small_fractions, max_depth=3, max_width=3), st.integers(1, 3))
+def test_grasp(case, temperature):
+    """theta * H g, both of the summed loss of the divided outputs."""
+    mlp, batches = two_batches(case)
+    loss, cold = extras.squared_error, Fraction(1, temperature)
+    tempered = extras.Loss(
+        lambda y, t: cold * loss.gradient(cold * y, t),
+        lambda y, u: cold * loss.curvature(cold * y, cold * u),
+    )
+    g = loss_gradient(mlp, batches, tempered.gradient)
+    parts = [extras.hessian_product(mlp, batch, g, tempered) for batch in batches]
+    found = extras.grasp(mlp, batches, loss, temperature)
+    assert same(found, [W * (a + b) for W, a, b in zip(mlp.weights, *parts)])
+
+
+@given(cases(small_fractions, max_depth=3, max_width=3), st.integers(1, 3))
+def test_equal_batches_give_the_same_grasp_however_many(case, number):
+    """n copies of a batch scale the score by n^2, and so leave the order as it is."""
+    mlp, x, targets = case
+    once, often = (
+        extras.grasp(mlp, [(x, targets)] * n, extras.squared_error, 1) for n in (1, number)
+    )
+    assert same(often, [number**2 * S for S in once])
+
+
+def two_batches(case):
+    mlp, x, targets = case
+    return mlp, [(x, targets), (x[:1], targets[:1])]
 
 
 def test_cross_entropy_curvature():

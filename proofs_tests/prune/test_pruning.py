@@ -19,7 +19,7 @@ from prune import SCORES, Probe, apply, connected, prunable, prune
 from prune.masks import dense_masks, keep_top, kept, size
 from train.models import build
 
-DATA_SCORES = ("snip", "grasp", "skeletonization", "taylor-fo")
+DATA_SCORES = ("snip", "grasp", "grasp-text", "skeletonization", "taylor-fo")
 
 
 schedules = st.sampled_from(["exponential", "linear"])
@@ -444,7 +444,7 @@ def test_an_unknown_or_idle_option_is_refused(options, why):
 
 @pytest.mark.parametrize("score", DATA_SCORES)
 def test_a_score_that_reads_data_needs_data(score):
-    refused("this score reads data, and probe.batches is empty$", score, Probe((4,)), 2)
+    refused("this score reads data, and probe.batches is empty,", score, Probe((4,)), 2)
 
 
 @pytest.mark.parametrize("score", DATA_SCORES)

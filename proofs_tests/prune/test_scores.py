@@ -1,4 +1,4 @@
-"""The seven scores equal their definitions, and scoring leaves no trace."""
+"""The scores equal their definitions, and scoring leaves no trace."""
 
 import copy
 from contextlib import nullcontext
@@ -116,7 +116,7 @@ def test_batches_are_not_pooled():
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # inside torch.func.jvp
 @given(cases())
-def test_grasp_is_weight_times_hessian_times_gradient(case):
+def test_grasp_text_is_weight_times_hessian_times_gradient(case):
     """theta * sum over batches of H_b g_b (App. 12.1), H_b g_b as the derivative of g_b along g_b.
 
     The test differentiates forward over reverse, the score reverse over reverse.
@@ -130,14 +130,14 @@ def test_grasp_is_weight_times_hessian_times_gradient(case):
         g = gradient(theta)
         _, along_g = jvp(gradient, (theta,), (g,))
         Hg = {name: Hg[name] + along_g[name] for name in Hg}
-    assert_close(SCORES["grasp"](*case), {name: Hg[name] * theta[name] for name in Hg})
+    assert_close(SCORES["grasp-text"](*case), {name: Hg[name] * theta[name] for name in Hg})
 
 
 def loss_with(network, theta, inputs, labels):
     return F.cross_entropy(functional_call(network, theta, (inputs,)), labels)
 
 
-def test_grasp_against_finite_differences():
+def test_grasp_text_against_finite_differences():
     """H g is (g(theta + h g) - g(theta - h g)) / 2h, to order h^2 (h = 1e-4): 1e-6 relative."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()
@@ -148,7 +148,7 @@ def test_grasp_against_finite_differences():
     ahead, behind = (
         gradient({name: theta[name] + step * g[name] for name in theta}) for step in (h, -h)
     )
-    S = SCORES["grasp"](model, dense_masks(model), Probe((5,), (data,)))
+    S = SCORES["grasp-text"](model, dense_masks(model), Probe((5,), (data,)))
     for name, w in theta.items():
         expected = (ahead[name] - behind[name]) / (2 * h) * w
         torch.testing.assert_close(S[name], expected, rtol=1e-6, atol=1e-9)
