@@ -1,20 +1,18 @@
 """Turn options into a RunConfig: fill in defaults, check each value alone and with the others."""
 
 from collections.abc import Collection, Mapping
-from functools import cache
 from math import inf
 
 import torch
-from torch import nn
 
 from experiments.config import ABLATIONS, BN, DTYPES, HYPERPARAMETERS, RunConfig, usual_steps
-from prune.over_batches import BATCH_NORM
+from experiments.unbuilt import network_facts
+from prune.positive import FLOWS
 from prune.schedules import SCHEDULES, SCOPES, target
 from prune.scores import READS_DATA, SCORES
-from prune.weights import chosen, prunable
 from train.data import known
 from train.initial import INITS
-from train.models import MODELS, build, check_name, input_shape
+from train.models import MODELS, check_name
 from train.prepared import PRECISIONS, best_precision
 from train.recipes import RECIPES
 
@@ -85,8 +83,9 @@ def _check_pruning(config: RunConfig, given: Mapping[str, object]) -> None:
     if "bn" in given and config.compression == 1:
         raise ValueError("--bn does nothing with --compression 1: all weights are kept")
     if config.schedule == "certified":
-        if config.pruner != "synflow":
-            raise ValueError("--schedule certified needs a conserved positive score: synflow")
+        if config.pruner not in FLOWS:
+            allowed = " or ".join(FLOWS)
+            raise ValueError(f"--schedule certified needs a conserved positive score: {allowed}")
         if "steps" in given or config.scope == "local":
             raise ValueError("--schedule certified takes no --steps and no --scope local")
         return
@@ -181,42 +180,12 @@ def _check_model(config: RunConfig, given: Mapping[str, object]) -> None:
         raise ValueError(f"--width scales {', '.join(MODELS)}; not {config.model}")
     if config.model in MODELS or config.model.startswith("torchvision:"):
         network = config.model, config.dataset, config.width, config.init
-        size, normalised = _facts(*network, config.exclude)
+        size, normalised = network_facts(*network, config.exclude)
         target(size, config.compression)
         if "bn" in given and not normalised:
             raise ValueError(f"--bn does nothing: {config.model} has no batch norm")
     elif "init" in given:
         raise ValueError(f"--init does nothing: {config.model} keeps the weights that it makes")
-
-
-@cache
-def _facts(
-    model: str, dataset: str, width: float, init: str, exclude: tuple[str, ...]
-) -> tuple[int, bool]:
-    """N, and True if there is batch norm; without building the network in memory.
-
-    Raises:
-        ValueError: If there is no such network for images of this shape, or a pattern of
-            `exclude` fits none of its weights, or nothing is left.
-    """
-    images = known(dataset)
-    with torch.device("meta"):
-        network = build(model, input_shape(model, images.shape), images.classes, width, init)
-    size = sum(weight.numel() for weight in _selected(network, exclude).values())
-    return size, any(isinstance(module, BATCH_NORM) for module in network.modules())
-
-
-def _selected(network: nn.Module, exclude: tuple[str, ...]) -> dict[str, nn.Parameter]:
-    """The prunable weights that no pattern excludes.
-
-    Raises:
-        ValueError: If a pattern fits no weight, or none is left; in the words of the command line.
-    """
-    excluded = chosen(network, exclude, "--exclude")
-    left = {name: w for name, w in prunable(network).items() if name not in excluded}
-    if not left:
-        raise ValueError(f"--exclude {','.join(exclude)} leaves nothing to prune")
-    return left
 
 
 def device_named(name: str) -> str:
