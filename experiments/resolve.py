@@ -1,22 +1,19 @@
 """Turn options into a RunConfig: fill in defaults, check each value alone and with the others."""
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Collection, Mapping
 from math import inf
 
 import torch
-from torch import nn
 
-from experiments.allowed import at_least, device_named, one_of
 from experiments.config import ABLATIONS, BN, DTYPES, HYPERPARAMETERS, RunConfig, usual_steps
+from experiments.unbuilt import network_facts
 from prune.allocation import ALLOCATIONS
-from prune.over_batches import BATCH_NORM
+from prune.positive import FLOWS
 from prune.schedules import SCHEDULES, SCOPES, target
 from prune.scores import READS_DATA, SCORES
-from prune.weights import chosen, prunable
 from train.data import known
 from train.initial import INITS
-from train.models import MODELS, build, check_name, input_shape
+from train.models import MODELS, check_name
 from train.prepared import PRECISIONS, best_precision
 from train.recipes import RECIPES
 
@@ -86,8 +83,9 @@ def _check_pruning(config: RunConfig, given: Mapping[str, object]) -> None:
     if "bn" in given and config.pruner not in READS_DATA:
         raise ValueError(f"--bn does nothing: {config.pruner} reads no data")
     if config.schedule == "certified":
-        if config.pruner != "synflow":
-            raise ValueError("--schedule certified needs a conserved positive score: synflow")
+        if config.pruner not in FLOWS:
+            allowed = " or ".join(FLOWS)
+            raise ValueError(f"--schedule certified needs a conserved positive score: {allowed}")
         if "steps" in given or config.scope == "local":
             raise ValueError("--schedule certified takes no --steps and no --scope local")
         return
@@ -189,7 +187,7 @@ def _check_model(config: RunConfig, given: Mapping[str, object]) -> None:
         raise ValueError(f"--width scales {', '.join(MODELS)}; not {config.model}")
     if config.model in MODELS or config.model.startswith("torchvision:"):
         network = config.model, config.dataset, config.width, config.init
-        size, normalised = _facts(*network, config.exclude)
+        size, normalised = network_facts(*network, config.exclude)
         target(size, config.compression)
         if "bn" in given and not normalised:
             raise ValueError(f"--bn does nothing: {config.model} has no batch norm")
@@ -197,31 +195,31 @@ def _check_model(config: RunConfig, given: Mapping[str, object]) -> None:
         raise ValueError(f"--init does nothing: {config.model} keeps the weights that it makes")
 
 
-@cache
-def _facts(
-    model: str, dataset: str, width: float, init: str, exclude: tuple[str, ...]
-) -> tuple[int, bool]:
-    """N, and True if there is batch norm; without building the network in memory.
+def device_named(name: str) -> str:
+    """Replace "auto" by this machine's device, and check that a CUDA device exists."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"--device must be auto, cpu, cuda or cuda:N, not {name}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices that "
+            "torch can use; auto and cpu are possible"
+        )
+    return name
 
-    Raises:
-        ValueError: If there is no such network for images of this shape, or a pattern of
-            `exclude` fits none of its weights, or nothing is left.
-    """
-    images = known(dataset)
-    with torch.device("meta"):
-        network = build(model, input_shape(model, images.shape), images.classes, width, init)
-    size = sum(weight.numel() for weight in _selected(network, exclude).values())
-    return size, any(isinstance(module, BATCH_NORM) for module in network.modules())
+
+def one_of(option: str, value: object, allowed: Collection[str]) -> None:
+    """Refuse a value that is not among the allowed names."""
+    if value not in allowed:
+        raise ValueError(f"--{option} must be one of {', '.join(allowed)}, not {value}")
 
 
-def _selected(network: nn.Module, exclude: tuple[str, ...]) -> dict[str, nn.Parameter]:
-    """The prunable weights that no pattern excludes.
-
-    Raises:
-        ValueError: If a pattern fits no weight, or none is left; in the words of the command line.
-    """
-    excluded = chosen(network, exclude, "--exclude")
-    left = {name: w for name, w in prunable(network).items() if name not in excluded}
-    if not left:
-        raise ValueError(f"--exclude {','.join(exclude)} leaves nothing to prune")
-    return left
+def at_least(option: str, value: float, least: float) -> None:
+    """Refuse a number below the least one, an infinite one and NaN."""
+    if not least <= value < inf:
+        raise ValueError(f"--{option} must be at least {least}, not {value:g}")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from prune.masks import Masks
 from prune.notices import NoFlow, listed
-from prune.positive import zeros
+from prune.positive import FLOWS, zeros
 
 NOISE = 1e-9  # the part of the largest score that a score may be below 0
 MENTIONED = 0.001  # the least share of weights without flow that is worth a warning
@@ -67,7 +67,7 @@ def check_of(model: nn.Module, score: str, positive: bool) -> Check:
 
 def _warn(model: nn.Module, score: str, facts: Mapping[str, Facts]) -> None:
     """Warn of weights that score 0 before anything is pruned, and of tensors that were 0."""
-    if score == "synflow" and (found := zeros(model)):
+    if score in FLOWS and (found := zeros(model)):
         warnings.warn(
             f"{_some(found)} 0 throughout (zero-initialised) and would stop the flow; synflow "
             "reads 1 in their place",
@@ -78,7 +78,7 @@ def _warn(model: nn.Module, score: str, facts: Mapping[str, Facts]) -> None:
     named = [
         name if one.zero == one.size else f"{one.zero / one.size:.0%} of {name}"
         for name, one in facts.items()
-        if one.size and one.zero / one.size >= (PART if score == "synflow" else 1)
+        if one.size and one.zero / one.size >= (PART if score in FLOWS else 1)
     ]
     if zero / size >= MENTIONED and named:
         warnings.warn(
@@ -91,7 +91,7 @@ def _warn(model: nn.Module, score: str, facts: Mapping[str, Facts]) -> None:
 
 def _cause(model: nn.Module, score: str) -> str:
     """Return the reason why weights score 0, as far as it is known."""
-    if score == "synflow":
+    if score in FLOWS:
         return " (they lead to no output, read only padding, or feed only gates, queries or keys)"
     found = zeros(model)
     return f" ({_some(found)} 0 throughout)" if found else ""
@@ -100,7 +100,7 @@ def _cause(model: nn.Module, score: str) -> str:
 def _cure(model: nn.Module, score: str) -> str:
     """Return what may be done if all scores are 0."""
     found = zeros(model)
-    if score == "synflow":
+    if score in FLOWS:
         return ": no path leads from the input to an output"
     if found:
         return f": {_some(found)} 0 throughout (zero-initialised), so initialise before pruning"

@@ -41,7 +41,7 @@ def refuse_range(R: float, model: nn.Module, masks: Masks, probe: Probe) -> None
             seen.append(name)
 
     with undisturbed(model), observe(model, note):
-        theta = masked(reading(model, probe.dtype), masks)
+        theta = masked(reading(model, probe.dtype, probe.power), masks)
         positive_pass(model, theta, ones(model, probe))
     where = seen[0] if seen else "the output"
     raise FloatingPointError(

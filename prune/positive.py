@@ -22,6 +22,8 @@ from prune.scoring import Tensors, differentiated, output, undisturbed
 from prune.skeleton import Positive, Readings
 from prune.weights import Place, places
 
+FLOWS = ("synflow", "synflow-l2")  # the scores with a conserved R (Theorem 2)
+
 
 def is_shift(name: str) -> bool:
     """Return True for the names of biases and running means, which add to a stream."""
@@ -29,19 +31,23 @@ def is_shift(name: str) -> bool:
     return leaf.endswith("bias") or leaf == "running_mean" or leaf.startswith("bias_")
 
 
-def reading(model: nn.Module, dtype: torch.dtype) -> Tensors:
+def reading(model: nn.Module, dtype: torch.dtype, power: int = 1) -> Tensors:
     """Return all floating tensors of a model by name, as SynFlow reads them.
 
-    They are |theta|, and 0 for biases and running means. A parameter that is 0 throughout, such as
-    a zero-initialised last layer, is read as 1. A weight that is computed from a trained parameter
-    (weight_norm, spectral_norm) is read as it is computed now, under the name of that parameter.
+    They are |theta|^power for parameters, absolute values for buffers, and 0 for biases and running
+    means. A parameter that is 0 throughout, such as a zero-initialised last layer, is read as 1. A
+    weight that is computed from a trained parameter (weight_norm, spectral_norm) is read as it is
+    computed now, under the name of that parameter.
     """
     named = dict(model.named_parameters()) | dict(model.named_buffers())
     matrices = {n: t.detach() for n, t in named.items() if t.is_floating_point()} | computed(model)
     read = {name: t.to(dtype, copy=True).abs_() for name, t in matrices.items()}
+    trained = {name for name, _ in model.named_parameters()}
     for name, t in read.items():
         if is_shift(name):
             t.zero_()
+        elif power != 1 and name in trained:
+            t.pow_(power)
     for name in zeros(model):
         read[name].fill_(1)
     return read
@@ -127,7 +133,7 @@ def flow_at_ends(model: nn.Module, masks: Masks, probe: Probe) -> tuple[float, f
     For ids of tokens, x is what their embedding returns.
     """
     with undisturbed(model):
-        theta = masked(reading(model, probe.dtype), masks)
+        theta = masked(reading(model, probe.dtype, probe.power), masks)
         run = positive_pass(model, theta, ones(model, probe))
         R = run.R
         flows = zip(differentiated(R, run.entries), run.entries, strict=True)

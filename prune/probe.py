@@ -27,6 +27,7 @@ class Probe:
         batch_statistics: Let batch norm use the mean and variance of each batch in scores that read
             data, as SNIP's and GraSP's authors do. By definition it uses its running ones, as all
             scores are taken in eval mode.
+        power: 1 for |theta| in SynFlow, 2 for theta^2; the score `synflow-l2` sets it.
     """
 
     input_shape: tuple[int, ...] | None = None
@@ -36,6 +37,7 @@ class Probe:
     example: Any = None
     loss: Callable[[Any, Any], Tensor] | None = None
     batch_statistics: bool = False
+    power: int = 1
 
 
 class Call(NamedTuple):

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from prune.allocation import allocate, check_allocation
 from prune.information import Check, check_of, facts_of_all
 from prune.masks import Masks, check_masks, check_scores, kept, size, survivors
-from prune.positive import flow_at_ends
+from prune.positive import FLOWS, flow_at_ends
 from prune.probe import Probe
 from prune.progress import say, shown
 from prune.schedules import MARGIN, Counts, check_choice, check_removal, counts_from, target
-from prune.scores import SCORES, Score, synaptic_flow, synflow
+from prune.scores import SCORES, Score, synaptic_flow, synflow, synflow_l2
 from prune.steps import Step
 from prune.watch import Watch, check_values, warn_uncovered
 from prune.weights import Choice, prunable
@@ -87,6 +87,8 @@ def prune(
         NoFlow: If weights score 0 from the start.
     """
     name, score = _look_up(score)
+    if score is synflow_l2:  # synflow of the squared parameters, in all that follows
+        score, probe = synflow, replace(probe, power=2)
     if score_dtype not in (torch.float64, torch.float32):
         raise ValueError(f"score_dtype must be torch.float64 or torch.float32, not {score_dtype}")
     weights = prunable(model, layers, exclude)
@@ -155,8 +157,8 @@ def _start(
 
 
 def default_steps(score: str | Score) -> int:
-    """Return the pruning iterations of the paper (n): 100 for synflow, 1 for other scores."""
-    return 100 if score in ("synflow", synflow) else 1
+    """Return the pruning iterations of the paper (n): 100 for SynFlow, 1 for other scores."""
+    return 100 if score in (*FLOWS, synflow, synflow_l2) else 1
 
 
 def _scheduled(
@@ -227,7 +229,8 @@ def _check_certified(
 ) -> None:
     """Refuse what Theorem 4 does not cover: other scores, unconserved flow, closed networks."""
     if score is not synflow:
-        raise ValueError("schedule 'certified' needs a conserved positive score: synflow")
+        allowed = " or ".join(FLOWS)
+        raise ValueError(f"schedule 'certified' needs a conserved positive score: {allowed}")
     if steps is not None or scope != "global":
         raise ValueError("schedule 'certified' takes no steps, and scope 'global' only")
     at_input, at_output = flow_at_ends(model, masks, probe)

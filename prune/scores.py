@@ -5,6 +5,7 @@ the masks, in `probe.dtype`, with 0 where a weight is pruned already. It does no
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -135,6 +136,19 @@ def synflow(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
     return synaptic_flow(model, masks, probe).scores
 
 
+def synflow_l2(model: nn.Module, masks: Masks, probe: Probe) -> Tensors:
+    """Return the scores of `synflow` for the network whose parameters are squared.
+
+    R is then the sum over all paths of the product of theta^2; pooling and the variances of batch
+    norm count as they are. It is positive and conserved like that of `synflow`, so Theorems 1, 2
+    and 4 hold for it and `certified` takes it.
+
+    Raises:
+        FloatingPointError: As in `synflow`.
+    """
+    return synaptic_flow(model, masks, replace(probe, power=2)).scores
+
+
 def synaptic_flow(model: nn.Module, masks: Masks, probe: Probe) -> Flow:
     """Score each weight by the synaptic flow that passes through it.
 
@@ -146,7 +160,7 @@ def synaptic_flow(model: nn.Module, masks: Masks, probe: Probe) -> Flow:
     Args:
         model: A feed-forward network. Not changed.
         masks: The weights pruned so far are the False entries; they score 0.
-        probe: `input_shape` or `example`, and `dtype` are read.
+        probe: `input_shape` or `example`, `dtype` and `power` are read.
 
     Returns:
         R and non-negative scores, keyed and shaped like `masks`. Over any set of weights that
@@ -156,7 +170,7 @@ def synaptic_flow(model: nn.Module, masks: Masks, probe: Probe) -> Flow:
         FloatingPointError: If R leaves the range of `probe.dtype` (App. 11); names a layer.
     """
     with undisturbed(model):
-        theta = leaves(masked(reading(model, probe.dtype), masks), masks)
+        theta = leaves(masked(reading(model, probe.dtype, probe.power), masks), masks)
         R = positive_pass(model, theta, ones(model, probe)).R
         dR_dtheta = gradients(R, theta, masks)
         if not in_range(R.item(), probe):
@@ -193,6 +207,7 @@ SCORES: dict[str, Score] = {
     "grasp": grasp,
     "grasp-text": grasp_text,
     "synflow": synflow,
+    "synflow-l2": synflow_l2,
     "skeletonization": skeletonization,
     "taylor-fo": taylor_fo,
 }

@@ -151,7 +151,7 @@ def configured(given: dict):
 
 def chosen_device(name: str | None) -> str:
     """The device that an option names; by default CUDA if there is any, else the CPU."""
-    from experiments.allowed import device_named
+    from experiments.resolve import device_named
 
     return parse(device_named, name or "auto")
 

@@ -7,7 +7,9 @@ MODEL_HELP = (
     "resnet110, torchvision:NAME or package.module:factory."
 )
 DATASET_HELP = "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagenet."
-PRUNER_HELP = "random, magnitude, snip, grasp, grasp-text, synflow, skeletonization or taylor-fo."
+PRUNER_HELP = (
+    "random, magnitude, snip, grasp, grasp-text, synflow, synflow-l2, skeletonization or taylor-fo."
+)
 ALLOCATION_HELP = "Weights of each layer: uniform, uniform+, erk, igq or synflow."
 FIGURES = (*"01234567", "cost", "critical", "precision", "variants", "table")
 FOLDER = click.Path(file_okay=False)
@@ -28,7 +30,7 @@ OPTIONS = {
     "dataset": {"help": DATASET_HELP + "  [digits]"},
     "pruner": {"help": PRUNER_HELP + "  [synflow]"},
     "compression": {"type": float, "help": "rho >= 1; 100 keeps 1 %.  [10]"},
-    "steps": {"type": int, "help": "Pruning iterations.  [100 for synflow, else 1]"},
+    "steps": {"type": int, "help": "Pruning iterations.  [100 for synflow and synflow-l2, else 1]"},
     "schedule": {"help": "exponential, linear or certified.  [exponential]"},
     "scope": {"help": "global or local.  [global]"},
     "bn": {"help": "Statistics of batch norm in scores of data: running or batch.  [running]"},

@@ -33,6 +33,7 @@ LOOKS = {
     "grasp": Look("GraSP", "#0b4f9e", "v", (0, (7, 1.2, 1, 1.2, 1, 1.2))),
     "grasp-text": Look("GraSP (text)", "#999933", "H", (0, (2, 1.2, 6, 1.2))),
     "synflow": Look("SynFlow", SYNFLOW, "D", "-"),
+    "synflow-l2": Look("SynFlow-L2", "#cc6677", "d", (0, (8, 1.5))),
     "synflow certified": Look("SynFlow certified", "#7b1113", "P", (0, (3, 1))),
     "skeletonization": Look("Skeletonization", "#cc79a7", "<", (0, (2, 1))),
     "taylor-fo": Look("Taylor-FO", "#5a4a1f", ">", (0, (6, 2, 2, 2))),

@@ -125,7 +125,7 @@ def certificate(result: dict) -> str:
     """State in a sentence what follows from Theorem 4 for this run."""
     ratio = result["max_prune_cut_ratio"]
     if ratio is None:
-        return "no certificate: Theorem 4 needs a conserved positive score (synflow)"
+        return "no certificate: Theorem 4 needs a conserved positive score (synflow, synflow-l2)"
     if ratio < 1:
         return (
             f"certified: no step removed more than {ratio:.3g} of the cut size, so none could "

@@ -20,6 +20,7 @@ from experiments.runs.provenance import provenance
 from experiments.runs.training import apply_everywhere, fit, seconds_of
 from prune import SCORES, Step, prune
 from prune.ablation import inverted, shuffled
+from prune.positive import FLOWS
 from prune.scores import Score
 from train.batches import Task
 from train.data import locate
@@ -117,7 +118,7 @@ def _prune_and_save(
     progress.begin(f"pruning to 1/{config.compression:g}", config.steps)
     on_step = _StepRecorder(config, progress)
     given = probe(config, data)
-    notes = readings(model, given) if config.pruner == "synflow" else []
+    notes = readings(model, given) if config.pruner in FLOWS else []
     with heard(notes, progress):
         masks = prune(
             model,

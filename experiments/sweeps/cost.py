@@ -11,6 +11,7 @@ from experiments.runs.build import initial_model, probe_shape
 from experiments.runs.facts import flops_of
 from prune import prunable
 from prune.masks import size
+from prune.positive import FLOWS
 from prune.pruning import default_steps
 from prune.scores import READS_DATA
 
@@ -61,7 +62,7 @@ def guess(config: RunConfig) -> float:
 
 def _scoring_passes(config: RunConfig) -> int:
     """The cost of a scoring, in forward passes of one image."""
-    images = 1 if config.pruner == "synflow" else 0
+    images = 1 if config.pruner in FLOWS else 0
     if config.pruner in READS_DATA:
         images = 10 * config.data.classes
     passes = {"grasp": BOTH_PASSES + BOTH_PASSES**2, "grasp-text": BOTH_PASSES**2}

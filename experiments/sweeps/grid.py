@@ -5,6 +5,7 @@ from itertools import product
 
 from experiments.config import PRUNING_DETAILS, RunConfig
 from experiments.resolve import resolve
+from prune.positive import FLOWS
 from prune.scores import READS_DATA
 
 PAPER_COMPRESSIONS = tuple(10 ** (k / 4) for k in range(13))  # 10^0, 10^0.25, ..., 10^3 (Sec. 7)
@@ -86,7 +87,7 @@ def _point(options: dict[str, object]) -> RunConfig:
         return resolve(shared | DENSE_OPTIONS)
     if options["cycles"]:
         return resolve({k: v for k, v in options.items() if k != "pruner"})
-    one_step = options["pruner"] != "synflow" and options.get("steps") in (None, 1)
+    one_step = options["pruner"] not in FLOWS and options.get("steps") in (None, 1)
     if one_step and options.get("schedule") != "certified":
         options |= {"schedule": None}
     if options["pruner"] not in READS_DATA:

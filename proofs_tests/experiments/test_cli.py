@@ -15,10 +15,9 @@ from click.testing import CliRunner, Result
 
 import synflow
 from cli import main
-from experiments.allowed import device_named
 from experiments.commandline.options import OPTIONS
 from experiments.config import ABLATIONS, DTYPES, RunConfig
-from experiments.resolve import resolve
+from experiments.resolve import device_named, resolve
 from experiments.runs.files import owned
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.runs import ONE_THREAD, configured, raw

@@ -27,6 +27,7 @@ from experiments.runs.provenance import provenance
 from experiments.runs.run import run
 from proofs_tests.tools.runs import CPU, ONE_THREAD, N, command, configured, files, raw, timeless
 from prune import SCORES
+from prune.positive import FLOWS
 from train import checkpoint
 from train.batches import normalised, task
 from train.data import DATASETS, Split, load
@@ -191,7 +192,7 @@ def test_every_pruner_runs_on_digits(tmp_path, pruner, steps):
     path = run(configured(tmp_path, pruner=pruner, steps=steps, compression=7, epochs=0))
     result = read_result(path)
     assert result["kept"] == ceil(N / 7) and result["steps"] == steps
-    assert (result["max_prune_cut_ratio"] is None) == (pruner != "synflow")
+    assert (result["max_prune_cut_ratio"] is None) == (pruner not in FLOWS)
     assert len(timeless(path.with_name("steps.csv"))) == steps
 
 

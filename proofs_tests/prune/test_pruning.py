@@ -17,6 +17,7 @@ from proofs_tests.tools.oracles import Scale, algorithm_1, counts, positive, row
 from proofs_tests.tools.torch_strategies import Apply, batch, fill, networks
 from prune import SCORES, Probe, apply, connected, prunable, prune
 from prune.masks import dense_masks, keep_top, kept, size
+from prune.positive import FLOWS
 from train.models import build
 
 DATA_SCORES = ("snip", "grasp", "grasp-text", "skeletonization", "taylor-fo")
@@ -153,7 +154,7 @@ def test_default_steps(name, steps):
     taken = []
     prune(nn.Linear(20, 20), name, Probe((20,)), 10, report=taken.append)
     assert len(taken) == steps
-    assert (taken[-1].R is None) == (name != "synflow") == (taken[-1].prune_cut_ratio is None)
+    assert (taken[-1].R is None) == (name not in FLOWS) == (taken[-1].prune_cut_ratio is None)
 
 
 def test_compression_1_keeps_everything():

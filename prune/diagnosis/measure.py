@@ -100,7 +100,7 @@ def diagnose(model: nn.Module, probe: Probe) -> Diagnosis:
 
 def _traced_flow(model: nn.Module, masks: Masks, probe: Probe) -> TracedFlow:
     """Return scores as `synaptic_flow` does, and the traced operations; refuse no value."""
-    theta = leaves(reading(model, probe.dtype), masks)
+    theta = leaves(reading(model, probe.dtype, probe.power), masks)
     with running(model) as stack:
         tracer = Tracer({name: theta[name] for name in masks}, stack)
         itself = Itself(tracer)

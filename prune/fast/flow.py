@@ -56,7 +56,7 @@ def read(model: nn.Module, masks: Masks, probe: Probe) -> tuple[Network, dict[st
         ValueError: If the model cannot be run on the probe.
     """
     with undisturbed(model):
-        tensors = reading(model, probe.dtype)
+        tensors = reading(model, probe.dtype, probe.power)
         around = {name: t for name, t in tensors.items() if name not in masks}
         matrices = {name: matrix_of(tensors[name], mask) for name, mask in masks.items()}
         given = {name: _given(matrix) for name, matrix in matrices.items()}
