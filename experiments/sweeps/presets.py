@@ -59,6 +59,15 @@ PRESETS: dict[str, list[dict]] = {  # each is made of one to three grids
         {**ABLATED, "pruner": ["grasp"]},
         {**RESNET, "compression": DECADES[1:], "pruner": ["grasp"]},
     ],
+    "laptop-choices": [  # of definitions: masks by layers, batch statistics, squared weights
+        {
+            "compression": DECADES[1:4],
+            "pruner": ["magnitude", "snip", "synflow"],
+            "scope": "local",
+        },
+        {"compression": DECADES[1:4], "pruner": ["snip", "grasp"], "bn": "batch"},
+        {"compression": DECADES[1:4], "pruner": ["synflow-l2"]},
+    ],
 }
 
 

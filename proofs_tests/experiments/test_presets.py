@@ -30,7 +30,7 @@ def exponents(configs) -> list[str]:
 def test_laptop_is_all_parts_one_after_the_other_and_no_run_twice():
     parts = [config for name in PRESETS for config in preset([name], {"device": "cpu"})]
     assert ALL == list(dict.fromkeys(parts))
-    assert len({config.directory for config in ALL}) == len(ALL) == 684
+    assert len({config.directory for config in ALL}) == len(ALL) == 738
     assert preset([*PRESETS][::-1], {})[0] == preset([[*PRESETS][-1]], {})[0]
 
 
@@ -85,6 +85,16 @@ def test_grasp_of_its_authors_has_a_run_for_each_of_the_text():
     text = {c for name in ("pruners", "ablations", "resnet18") for c in part(name)}
     text = {replace(c, pruner="grasp") for c in text if c.pruner == "grasp-text"}
     assert set(part("grasp")) == text and len(text) == 63
+
+
+def test_each_choice_of_a_definition_has_the_usual_run_beside_it():
+    usual = {"scope": "global", "bn": "running"}
+    plain = set(part("pruners")) | set(part("grasp"))
+    for config in part("choices"):
+        pruner = config.pruner.removesuffix("-l2")
+        assert config not in plain and replace(config, pruner=pruner, **usual) in plain
+    kinds = Counter((c.pruner, c.scope, c.bn) for c in part("choices"))
+    assert len(kinds) == 6 and set(kinds.values()) == {9}
 
 
 def test_cycles_are_rewound_or_not_at_six_compressions():
