@@ -119,12 +119,13 @@ def backward(job: Job, model: nn.Module, shape: tuple[int, ...], classes: int) -
     """Compute a plain backward pass for each batch; "double": then one of the gradient's norm."""
     model = model.to(getattr(torch, job.dtype)).eval()
     weights = [p for p in model.parameters() if p.dim() > 1]
-    for inputs, labels in _batches(job, shape, classes):
-        loss = F.cross_entropy(model(inputs.to(weights[0].dtype)), labels)
-        if job.method == "double":
-            gradients = torch.autograd.grad(loss, weights, create_graph=True)
-            loss = sum(g.square().sum() for g in gradients) / 2
-        torch.autograd.grad(loss, weights)
+    for double in (False, True) if job.method == "double" else (False,):
+        for inputs, labels in _batches(job, shape, classes):
+            loss = F.cross_entropy(model(inputs.to(weights[0].dtype)), labels)
+            if double:
+                gradients = torch.autograd.grad(loss, weights, create_graph=True)
+                loss = sum(g.square().sum() for g in gradients) / 2
+            torch.autograd.grad(loss, weights)
     return {}
 
 

@@ -96,7 +96,7 @@ def certified(rounds, device, busy, file, network, compression) -> None:
 @options
 @click.option("--network", default="vgg16", show_default=True)
 def data(rounds, device, busy, file, network) -> None:
-    """Compare SNIP and GraSP with one plain (double) backward pass for each batch."""
+    """Compare SNIP with a plain backward pass for each batch, GraSP with that and a double one."""
     job = {"network": network, "device": device, "busy": busy}
     where = f"on {machine(device, busy)}; {rounds} rounds"
     title, kept = f"Scores of {network} in float64, batches of 64, {where}", {}
