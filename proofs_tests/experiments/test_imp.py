@@ -149,7 +149,7 @@ def test_a_finished_imp_is_not_repeated(done, monkeypatch):
 
 
 def test_inspect_checks_it_as_any_run(done):
-    result, layers, _ = inspect(done)
+    result, layers, *_ = inspect(done)
     assert sum(int(row["kept"]) for row in layers) == result["kept"] == 1674
     initial = dict(prunable(initial_model(cycled(done.parent))))
     masks = load_masks(done / "masks.npz")
