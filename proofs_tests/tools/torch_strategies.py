@@ -8,10 +8,12 @@ from math import gcd
 from typing import NamedTuple
 
 import torch
+from hypothesis import assume
 from hypothesis import strategies as st
 from torch import nn
 
-from prune import prunable
+from prune import connected, prunable
+from prune.masks import dense_masks
 
 EPS = 2.0**-10  # of batch norm: var + EPS is a power of 4, whose root and inverse are exact
 
@@ -153,7 +155,8 @@ def networks(draw, exact=True, residual=True, biases=True):
     """A feed-forward network of homogeneous layers, in training mode, its batch norms trained.
 
     Without `residual` every layer is a cut. Weights are not 0; without `biases` neither biases
-    nor batch norms add anything.
+    nor batch norms add anything. A path leads from input to output: a convolution with dilation
+    may read nothing but padding.
     """
     size = draw(st.integers(1, 9))
     shape = image = (draw(st.integers(1, 3)), size, size)
@@ -170,6 +173,7 @@ def networks(draw, exact=True, residual=True, biases=True):
     layers.append(nn.Linear(features, draw(st.integers(1, 3)), draw(st.booleans())))
     model = nn.Sequential(*layers)
     fill(model, draw(st.integers(0, 2**16)), exact, biases)
+    assume(connected(model, dense_masks(model), image))
     return Network(model.train(), image)
 
 
