@@ -152,4 +152,4 @@ def _networks(number: str, chosen: dict) -> list[RunConfig]:
     else:
         paper = {"model": "vgg19-plain", "dataset": "imagenet"}
         named = [paper | ({} if "model" in chosen else {"init": "published"})]
-    return [resolve(names | chosen) for names in named]
+    return list(dict.fromkeys(resolve(names | chosen) for names in named))

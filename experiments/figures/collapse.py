@@ -8,16 +8,16 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import log10
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import nn
 
 from experiments.config import RunConfig
 from experiments.figures import cells, one_shot
-from experiments.runs.build import initial_model, probe_shape
+from experiments.runs.build import initial_model
 from experiments.runs.files import write_text
 from experiments.runs.progress import Progress
 from prune import SCORES, Probe, connected, prune
@@ -26,8 +26,6 @@ from prune.masks import dense_masks, size
 from prune.notices import LayerCollapse
 from prune.pruning import keep_top
 from prune.schedules import target
-from prune.scores import READS_DATA
-from train.seeds import RANDOM_SCORES, seed_of
 
 GRID = 4  # compressions of a decade, for methods of several steps
 
@@ -114,7 +112,8 @@ def search(config: RunConfig, method: Method, progress: Progress) -> Found:
     """
     start = time.perf_counter()
     model = initial_model(config)
-    probe, images = _probe(config, method.pruner, progress)
+    read_once, images = one_shot.scoring_probe(config, method.pruner, progress)
+    probe = replace(read_once, batches=tuple(read_once.batches))
     N, shortest = size(dense_masks(model)), fewest(model, probe)
     if method.steps is None:
         left, closed = _certified(model, probe), None
@@ -125,16 +124,6 @@ def search(config: RunConfig, method: Method, progress: Progress) -> Found:
     exact = method.steps in (None, 1)
     seconds = round(time.perf_counter() - start, 2)
     return Found(config.seed, method.label, N, shortest, left, closed, exact, images, seconds)
-
-
-def _probe(config: RunConfig, pruner: str, progress: Progress) -> tuple[Probe, str | None]:
-    """Make the probe of a score, and describe the images that it reads."""
-    batches, images = (), None
-    if pruner in READS_DATA:
-        read, images = one_shot.scoring_images(config, progress)
-        batches = tuple(read)
-    generator = torch.Generator().manual_seed(seed_of(config.seed, RANDOM_SCORES))
-    return Probe(probe_shape(config), batches, generator), images
 
 
 def _one_shot(model: nn.Module, pruner: str, probe: Probe, shortest: int) -> tuple[int, int | None]:

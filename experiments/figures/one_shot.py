@@ -46,11 +46,7 @@ def cell_path(config: RunConfig, pruner: str) -> Path:
 def _summary(config: RunConfig, pruner: str, progress: Progress) -> dict:
     model = initial_model(config)
     masks = dense_masks(model)
-    batches, images = (), None
-    if pruner in READS_DATA:
-        batches, images = scoring_images(config, progress)
-    generator = torch.Generator().manual_seed(seed_of(config.seed, RANDOM_SCORES))
-    probe = Probe(probe_shape(config), batches, generator, DTYPES[config.score_dtype])
+    probe, images = scoring_probe(config, pruner, progress)
     scores = SCORES[pruner](model, masks, probe)
     return {
         "pruner": pruner,
@@ -63,6 +59,18 @@ def _summary(config: RunConfig, pruner: str, progress: Progress) -> dict:
         if pruner == "grasp-text"
         else None,
     }
+
+
+def scoring_probe(config: RunConfig, pruner: str, progress: Progress) -> tuple[Probe, str | None]:
+    """Make the probe of a score, and describe the images that it reads.
+
+    Its batches can be read once, so that many large images need not be in memory together.
+    """
+    batches, images = (), None
+    if pruner in READS_DATA:
+        batches, images = scoring_images(config, progress)
+    generator = torch.Generator().manual_seed(seed_of(config.seed, RANDOM_SCORES))
+    return Probe(probe_shape(config), batches, generator, DTYPES[config.score_dtype]), images
 
 
 def _layers(model: nn.Module, scores: Scores) -> list[dict]:

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 from torch import nn
+from torch.nn.utils.prune import custom_from_mask
 
-from experiments.figures import collapse, critical
+from experiments.figures import catalogue, collapse, critical, one_shot
 from experiments.figures.collapse import Found, Method
 from experiments.resolve import resolve
 from experiments.runs.build import initial_model, probe_shape
@@ -58,6 +60,24 @@ def test_the_shorter_branch_counts():
     assert fewest(Branches(), (2,)) == 2
 
 
+def test_a_weight_that_torch_masks_is_on_no_path():
+    """Without the shortcut the path goes through both layers."""
+
+    class Shortcut(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.long = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+            self.short = nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.long(x) + self.short(x)
+
+    model = Shortcut()
+    assert fewest(model, (2,)) == 1
+    custom_from_mask(model.short, "weight", torch.zeros(2, 2))
+    assert fewest(model, (2,)) == 2
+
+
 def test_a_chain_that_is_too_long_is_refused():
     model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(100)))
     with pytest.raises(ValueError, match="too many weights"):
@@ -72,7 +92,7 @@ def test_one_scoring_is_exact(config, pruner):
     """One weight fewer closes the last path; the masks are those of `prune` in one step."""
     found = collapse.search(config, Method(pruner), Silent())
     model, shape = initial_model(config), probe_shape(config)
-    probe, _ = collapse._probe(config, pruner, Silent())
+    probe, _ = one_shot.scoring_probe(config, pruner, Silent())
     masks = dense_masks(model)
     scores = SCORES[pruner](model, masks, probe)
     counts = found.open, found.closed
@@ -148,6 +168,13 @@ def test_slow_methods_are_for_full_and_the_first_seeds(config):
 
     assert "snip 100" in labels(0, True) and "synflow 1000" in labels(2, True)
     assert labels(3, True) == labels(0, False) == {m.label for m in critical.METHODS}
+
+
+def test_one_seed_of_all_networks_is_searched_once():
+    """The networks by default are several seeds of each; --seed leaves one of them."""
+    configs = catalogue._networks("critical", {"seed": 1, "epochs": 0})
+    assert [(c.model, c.dataset) for c in configs] == list(critical.NETWORKS)
+    assert {c.seed for c in configs} == {1}
 
 
 def test_an_interrupted_line_is_left_out_and_overwritten(config):
