@@ -82,7 +82,7 @@ def fewest(model: nn.Module, probe: Probe | tuple[int, ...]) -> int:
     given = probe if isinstance(probe, Probe) else Probe(probe)
     weights = prunable(model)
     with undisturbed(model):
-        units = {name: _unit(name, t) for name, t in reading(model, torch.float64).items()}
+        units = _units(model, torch.float64)
         theta = leaves(units | {name: SMALL * units[name] for name in weights}, weights)
         R = positive_pass(model, theta, ones(model, replace(given, dtype=torch.float64))).R
         if R.item() == 0:
@@ -98,13 +98,18 @@ def _unit_pass(
     """Run the network on ones with each kept weight positive, equal within its tensor."""
     check_masks(model, masks)
     given = probe if isinstance(probe, Probe) else Probe(probe)
-    read = reading(model, torch.float32)
+    theta = leaves(masked(_units(model, torch.float32), masks), masks)
+    call = ones(model, replace(given, dtype=torch.float32))
+    return theta, positive_pass(model, theta, call, inside=Paths())
+
+
+def _units(model: nn.Module, dtype: torch.dtype) -> Tensors:
+    """Return the floating tensors of a model with equal positive numbers in each."""
+    read = reading(model, dtype)
     units = {name: _unit(name, t) for name, t in read.items()}
     for name in computed(model):  # 0 where torch.nn.utils.prune masks it
         units[name] *= read[name] > 0
-    theta = leaves(masked(units, masks), masks)
-    call = ones(model, replace(given, dtype=torch.float32))
-    return theta, positive_pass(model, theta, call, inside=Paths())
+    return units
 
 
 def _unit(name: str, t: Tensor) -> Tensor:
