@@ -98,6 +98,8 @@ def _check_ablation(config: RunConfig) -> None:
     if config.ablate is None:
         return
     one_of("ablate", config.ablate, ABLATIONS)
+    if config.compression == 1:
+        raise ValueError(f"--ablate {config.ablate} does nothing with --compression 1")
     if config.ablate == "reinit" and config.epochs == 0:
         raise ValueError("--ablate reinit does nothing with --epochs 0: masks stay as they are")
     if config.ablate == "invert" and config.schedule == "certified":
@@ -113,7 +115,7 @@ def _check_allocation(config: RunConfig) -> None:
 
 
 def _check_dense(config: RunConfig, given: Mapping[str, object]) -> None:
-    for name in ("exclude", "allocation", "ablate", "bn"):
+    for name in ("exclude", "allocation", "bn"):
         if given.get(name) and config.compression == 1:
             raise ValueError(f"--{name} does nothing with --compression 1: all weights stay dense")
 

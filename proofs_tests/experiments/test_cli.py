@@ -146,7 +146,7 @@ USELESS = {
     "--allocation erk --compression 1": "--allocation does nothing with --compression 1",
     "--allocation erk --scope local": "--allocation takes no --schedule certified and no --scope",
     "--allocation erk --schedule certified": "--allocation takes no --schedule certified",
-    "--ablate shuffle --compression 1": "--ablate does nothing with --compression 1",
+    "--ablate shuffle --compression 1": "--ablate shuffle does nothing with --compression 1",
     "--recipe published": "recipe 'published' is known for vgg11",
     "--workers 2": "--workers does nothing: only the images of imagenet are decoded",
     "--epochs 10 --drop-factor 0.5": "--drop-factor does nothing: no drop comes in 10 epochs",
