@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from benchmarks.job import Job, measured
-from benchmarks.rounds import heading, middle, ratio, row
+from benchmarks.pruning import COLUMNS, synflow_row
+from benchmarks.rounds import heading, row
 from benchmarks.training import Work, alternated, report
 from experiments.config import RunConfig
 from experiments.resolve import resolve
@@ -74,9 +75,8 @@ def synflow(network: str, device: str, quick: bool) -> None:
             last = runs[name][-1]
             row(f"({name}) {each.method}", f"{last['seconds']:.3g}", f"{last['peak_mib']:.0f}")
     click.echo("")
-    heading("network", "(b) / (c)", "(a) / (b)", "(a) s", "(b) s", "(c) s")
-    seconds = [f"{middle(runs[name], 'seconds'):.3g}" for name in "abc"]
-    row(network, ratio(runs["b"], runs["c"]), ratio(runs["a"], runs["b"]), *seconds)
+    heading(*COLUMNS[:6])  # without the memory, which is in the rows above
+    row(*synflow_row(network, runs)[:6])
 
 
 # ---- training steps -------------------------------------------------------------------------

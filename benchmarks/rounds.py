@@ -37,6 +37,19 @@ def to_json(command):
     return click.option("--json", "file", type=click.Path(dir_okay=False), help=text)(command)
 
 
+def named(allowed: Iterable[str]):
+    """Make the decorator that adds --networks, a comma-separated part of the allowed names."""
+    names = list(allowed)
+
+    def chosen(_, option: click.Parameter, text: str) -> list[str]:
+        if unknown := [name for name in text.split(",") if name not in names]:
+            raise click.BadParameter(f"{unknown[0]} is none of {', '.join(names)}")
+        return text.split(",")
+
+    usual = {"default": ",".join(names), "show_default": True, "help": "Comma-separated."}
+    return click.option("--networks", callback=chosen, **usual)
+
+
 def keep(file: str | None, what: str, measurements: dict[str, object]) -> None:
     """Write single measurements as JSON: `what`, and row of the table -> measurements."""
     if file:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import transforms
 
-from benchmarks.rounds import heading, keep, machine, row, to_json
+from benchmarks.rounds import heading, keep, machine, named, row, to_json
 from experiments.checks.pictures import random_task
 from prune import Probe, apply, prune
 from prune.compact import trainable
@@ -182,18 +182,18 @@ def pipelines(images: int, rounds: int, device: torch.device) -> Times:
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--rounds", default=15, show_default=True, help="Of steps; a fifth of epochs.")
 @click.option("--images", default=50_000, show_default=True, help="Images in an epoch of batches.")
-@click.option("--networks", default=",".join(NETWORKS), show_default=True, help="Comma-separated.")
+@named(NETWORKS)
 @click.option("--only-compacted", is_flag=True, help="Only the steps of what SynFlow leaves.")
 @to_json
 def main(device, rounds, images, networks, only_compacted, file) -> None:
-    place, chosen = torch.device(device), networks.split(",")
+    place = torch.device(device)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     keep_freed_memory()
     title, kept = f"{machine(device, busy=True)}; {rounds} rounds", {}
     click.echo(f"{title}\n")
     heading("what", "ours, ms", "theirs, ms", "ours / theirs: quartiles")
-    for name, pairs in measurements(chosen, rounds, images, only_compacted, place):
+    for name, pairs in measurements(networks, rounds, images, only_compacted, place):
         kept[name] = pairs
         keep(file, title, kept)
         report(name, pairs)

@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 from torch.profiler import profile
 
-from benchmarks.rounds import ROOT, heading, keep, machine, row, spread, to_json
+from benchmarks.rounds import ROOT, heading, keep, machine, named, row, spread, to_json
 from benchmarks.training import Work
 from train.loop import sgd, step
 from train.models import build
@@ -82,7 +82,7 @@ def convolutions(one: Work) -> float:
 
 def in_a_process(*job: object) -> dict[str, float]:
     """Measure in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks", "training-cpu", "--job", json.dumps(job)]
+    command = [sys.executable, "-m", "benchmarks.training_cpu", "--job", json.dumps(job)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -97,7 +97,7 @@ def cells(loop: str, runs: dict[str, list[dict]], images: int) -> list[str]:
 
 @click.command("training-cpu", help=__doc__)
 @click.option("--rounds", default=3, show_default=True)
-@click.option("--networks", help="Only these, comma-separated.  [all]")
+@named(dict.fromkeys(name for name, _ in NETWORKS))
 @click.option("--job", hidden=True, help="Measure one loop, in this process.")
 @to_json
 def main(rounds, networks, job, file) -> None:
@@ -110,7 +110,7 @@ def main(rounds, networks, job, file) -> None:
     click.echo(f"{title}\n")
     heading("network", "batch", "loop", "images/s", "to plain", "page faults", "convolutions")
     for (name, width), (images, _) in NETWORKS.items():
-        if networks and name not in networks.split(","):
+        if name not in networks:
             continue
         turns = [{loop: in_a_process(loop, name, width) for loop in LOOPS} for _ in range(rounds)]
         what = f"{name} x {width:g}"

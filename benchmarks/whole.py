@@ -1,6 +1,5 @@
 """`python -m benchmarks start-up` and `runs`: commands of cli.py, each as a process."""
 
-import json
 import resource
 import subprocess
 import sys
@@ -12,19 +11,12 @@ import click
 
 from benchmarks.rounds import ROOT, keep, machine, middle, ratio, spread, table, to_json
 from experiments.runs.files import read_result
+from experiments.sweeps.presets import COMMON
 
-LAPTOP = {  # VGG-11 of the preset laptop-pruners
-    "model": "vgg11",
-    "dataset": "fashion-mnist",
-    "width": 0.25,
-    "train-images": 10_000,
-    "epochs": 8,
-    "batch-size": 64,
-    "lr-drops": "5,7",
-    "precision": "float32",
-    "device": "cpu",
-}
-QUICK = {"model": "mlp", "dataset": "digits", "train-images": 100, "epochs": 1, "lr-drops": "none"}
+NETWORK = "model", "dataset", "width", "device"
+TRAINING = "train_images", "epochs", "batch_size", "lr_drops", "precision"
+LAPTOP = {name: COMMON[name] for name in NETWORK + TRAINING}  # VGG-11 of the laptop presets
+QUICK = {"model": "mlp", "dataset": "digits", "train_images": 100, "epochs": 1, "lr_drops": "none"}
 WAYS = "compact", "no-compact"
 
 
@@ -38,8 +30,7 @@ def start_up(rounds, file) -> None:
         helped.append(timed("--help")[0])
         with tempfile.TemporaryDirectory() as folder:
             seconds, printed = timed("run", "--results", folder)
-            path = printed.splitlines()[-1].removeprefix("result: ")
-            spent = json.loads(Path(path).read_text())["seconds"]
+            spent = result_of(printed)["seconds"]
         besides.append(seconds - spent["prune"] - spent["train"])
     title = f"Start-up on {machine('cpu', False)}; {rounds} rounds, seconds as min / median / max"
     keep(file, title, {"--help": helped, "default run, besides": besides})
@@ -70,7 +61,7 @@ def timed(*arguments: str) -> tuple[float, str]:
 def runs(seeds, compressions, data_dir, quick, file) -> None:
     """Compare runs that train the compacted network with runs that train the masked one."""
     title = f"`run`, VGG-11 of the laptop preset, on {machine('cpu', True)}; {seeds} seeds"
-    options = LAPTOP | {"data-dir": data_dir} | (QUICK if quick else {})
+    options = LAPTOP | {"data_dir": data_dir} | (QUICK if quick else {})
     kept = {}
 
     def rows():
@@ -90,12 +81,23 @@ def runs(seeds, compressions, data_dir, quick, file) -> None:
 def trained(options: dict[str, object], way: str) -> dict[str, float]:
     """Make a run in a new folder; return its processor time and its final accuracy."""
     with tempfile.TemporaryDirectory() as folder:
-        given = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+        given = [text for option in options.items() for text in arguments(*option)]
         before = spent_by_children()
         _, printed = timed("run", *given, f"--{way}", "--results", folder)
         seconds = spent_by_children() - before
-        result = read_result(Path(printed.splitlines()[-1].removeprefix("result: ")))
-    return {"seconds": seconds, "top1": result["final"]["top1"]}
+        top1 = result_of(printed)["final"]["top1"]
+    return {"seconds": seconds, "top1": top1}
+
+
+def arguments(name: str, value: object) -> tuple[str, str]:
+    """Return an option and its text; a list is written with commas."""
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return f"--{name.replace('_', '-')}", text
+
+
+def result_of(printed: str) -> dict:
+    """Read the result file that the last printed line of a run names."""
+    return read_result(Path(printed.splitlines()[-1].removeprefix("result: ")))
 
 
 def spent_by_children() -> float:

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from benchmarks import cpu, growth, pruning, rounds, whole
 from benchmarks.__main__ import main
+from experiments.sweeps.presets import preset
 
 
 def run(*arguments):
@@ -106,3 +107,16 @@ def test_a_run_is_trained_that_way_and_its_time_is_that_of_its_process(way, monk
     monkeypatch.setattr(whole, "timed", lambda *a: given.extend(a) or timed(*a))
     run = whole.trained(whole.LAPTOP | whole.QUICK | {"compression": 10, "seed": 0}, way)
     assert 1 < run["seconds"] < 600 and 0 <= run["top1"] <= 100 and f"--{way}" in given
+
+
+@pytest.mark.parametrize("command", ["training", "training-cpu"])
+def test_an_unknown_network_is_refused_with_those_there_are(command):
+    result = CliRunner().invoke(main, [command, "--networks", "resnet18,xyz"])
+    assert result.exit_code == 2 and "xyz is none of " in result.output
+
+
+def test_the_runs_have_the_options_of_the_laptop_presets():
+    given = dict(whole.arguments(*option) for option in whole.LAPTOP.items())
+    (config,) = (c for c in preset(["laptop-float32"], {}) if (c.compression, c.seed) == (100, 0))
+    assert given["--lr-drops"] == "5,7" and given["--model"] == config.model
+    assert int(given["--train-images"]) == config.train_images
