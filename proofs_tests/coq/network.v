@@ -176,9 +176,12 @@ Definition axiom (net : mlp) (mu : masks) : Prop :=
   forall mu', kept net mu' = kept net mu -> path_open (masked net mu') ->
     path_open (masked net mu).
 
+(* In mu and no longer in mu'. *)
+Definition removed (mu mu' : masks) : masks := fun l i j => mu l i j && ~~ mu' l i j.
+
 (* The total score of the weights that a step removes, and over a cut before the step (R). *)
 Definition prune_size (net : mlp) (mu mu' : masks) : R :=
-  over net (fun l i j => mu l i j && ~~ mu' l i j) (synflow_scores (masked net mu)).
+  over net (removed mu mu') (synflow_scores (masked net mu)).
 
 Definition cut_size (net : mlp) (mu : masks) : R := synflow_objective (masked net mu).
 
