@@ -17,6 +17,8 @@ from train.models import MODELS, check_name
 from train.prepared import PRECISIONS, best_precision
 from train.recipes import RECIPES
 
+DECIDING = ("model", "dataset", "pruner", "schedule", "recipe")  # of the defaults of others
+
 
 def resolve(given: Mapping[str, object]) -> RunConfig:
     """Fill in the fields that are not given, and check all that needs no network and no data.
@@ -49,6 +51,15 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
     config = RunConfig(**filled | given | {"device": device})
     check(config, given)
     return config
+
+
+def options_of(config: RunConfig) -> dict[str, object]:
+    """The fewest options that make a configuration: `resolve` of them gives it again."""
+    default = RunConfig()
+    chosen = {name: getattr(config, name) for name in DECIDING}
+    chosen = {name: value for name, value in chosen.items() if value != getattr(default, name)}
+    filled = resolve(chosen)
+    return chosen | {n: v for n, v in config.decisive.items() if v != getattr(filled, n)}
 
 
 def check(config: RunConfig, given: Mapping[str, object]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 import synflow
+from experiments.commandline import option_files
 from experiments.commandline.options import epochs_of
 from train import launch
 
@@ -142,11 +143,17 @@ def show_published(device: str, data_dir: str, results: str) -> None:
 
 
 def configured(given: dict):
-    """The configuration of a run, from its options."""
+    """The configuration of a run, from its options; those of `like` are a result file's."""
     from experiments.resolve import resolve
 
-    lr_drops = parse(epochs_of, given.get("lr_drops"))
-    return parse(resolve, given | {"lr_drops": lr_drops})
+    if (path := given.pop("like", None)) is not None:
+        return parse(resolve, parse(option_files.like, path, _with_drops(given)))
+    return parse(resolve, _with_drops(given))
+
+
+def _with_drops(given: dict) -> dict:
+    """The options with the epochs of --lr-drops in place of their text."""
+    return given | {"lr_drops": parse(epochs_of, given.get("lr_drops"))}
 
 
 def chosen_device(name: str | None) -> str:
