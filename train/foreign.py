@@ -1,4 +1,4 @@
-"""Networks from elsewhere: torchvision's, and those of a user's `package.module:factory`.
+"""Networks from elsewhere: of torchvision, of timm, and of a user's `package.module:factory`.
 
 `imported` reads the user's functions of other kinds too.
 """
@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import torch
 import torchvision
@@ -23,6 +24,29 @@ def from_torchvision(name: str, classes: int) -> nn.Module:
     if name in ("googlenet", "inception_v3"):
         extra = {"init_weights": False, "aux_logits": False}
     return torchvision.models.get_model(name, weights=None, num_classes=classes, **extra)
+
+
+def timm() -> ModuleType:
+    """Import timm, which is no dependency.
+
+    Raises:
+        ValueError: If it is not installed.
+    """
+    try:
+        return importlib.import_module("timm")
+    except ModuleNotFoundError:
+        raise ValueError(
+            "models timm:NAME need the package timm: pip install 'synflow[timm]'"
+        ) from None
+
+
+def from_timm(name: str, shape: Shape, classes: int) -> nn.Module:
+    """A model of timm with the weights that it makes, for this size where its size is fixed."""
+    options = {"pretrained": False, "num_classes": classes, "in_chans": shape[0]}
+    try:
+        return timm().create_model(name, img_size=shape[1:], **options)
+    except TypeError:  # most models take images of any size, and no argument for it
+        return timm().create_model(name, **options)
 
 
 def factory(name: str) -> Callable[..., nn.Module]:

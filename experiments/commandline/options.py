@@ -4,7 +4,7 @@ import click
 
 MODEL_HELP = (
     "mlp, vgg11, vgg16, vgg19, vgg19-plain, resnet18, wrn18, resnet20, resnet32, resnet56, "
-    "resnet110, torchvision:NAME or package.module:factory."
+    "resnet110, torchvision:NAME, timm:NAME or package.module:factory."
 )
 DATASET_HELP = (
     "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet, imagenet, folder:PATH or "
