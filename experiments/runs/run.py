@@ -71,6 +71,7 @@ def experiment(config: RunConfig, progress: Progress | None, pruning: Pruning) -
     with joined(config.device):
         if of_first(lambda: unpack(config.directory)):
             files.read_result(result)
+            progress.note("this run is finished; it is not repeated")
             return result
         provenance()  # now, because the project's files may change during the run
         if config.reads_data:
