@@ -20,6 +20,7 @@ from experiments.commandline.console import (
     show_published,
     show_result,
 )
+from experiments.commandline.option_files import config_file, like_file
 from experiments.commandline.options import (
     FIGURES,
     IMP_OPTIONS,
@@ -48,6 +49,8 @@ def main(ctx: click.Context) -> None:
 
 
 @main.command()
+@config_file
+@like_file
 @options(*RUN_OPTIONS)
 def run(**given) -> None:
     """Run one experiment: build, prune at initialisation, train, evaluate, save.
@@ -64,6 +67,7 @@ def run(**given) -> None:
 
 
 @main.command()
+@config_file
 @click.option("--preset", help="A named sweep: laptop, laptop-pruners, ...", **listed(str))
 @lists
 @options(*SWEEP_OPTIONS)
@@ -96,6 +100,7 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
 
 
 @main.command()
+@config_file
 @options(*IMP_OPTIONS)
 def imp(**given) -> None:
     """Prune by magnitude in cycles of train, prune and rewind; then train once more.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from prune.pruning import default_steps
-from prune.scores import READS_DATA, TEMPERATURE
+from experiments.pruners import reads_data
+from prune.scores import TEMPERATURE
 from train.data import Dataset, known
 from train.recipes import RECIPES, Recipe
 
@@ -102,7 +102,7 @@ class RunConfig:
     @property
     def reads_data(self) -> bool:
         """True if the run needs the data set on disk."""
-        return self.epochs > 0 or self.pruner in READS_DATA
+        return self.epochs > 0 or reads_data(self.pruner)
 
     @property
     def decisive(self) -> dict:
@@ -123,17 +123,15 @@ class RunConfig:
             chosen["temperature"] = TEMPERATURE
         chosen["device"] = torch.device(self.device).type  # cuda:1 is as good as cuda:0
         digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
-        model = self.model.replace(":", "-").replace("/", "-")
-        pruner = f"imp{self.cycles}" if self.cycles else self.pruner
-        name = f"{model}-{self.dataset}-{pruner}-{self.compression:g}-seed{self.seed}-{digest}"
+        model, dataset = in_file_names(self.model), in_file_names(self.dataset)
+        pruner = f"imp{self.cycles}" if self.cycles else in_file_names(self.pruner)
+        name = f"{model}-{dataset}-{pruner}-{self.compression:g}-seed{self.seed}-{digest}"
         return Path(self.results).absolute() / name
 
 
-def usual_steps(pruner: str, schedule: str) -> int | None:
-    """The number of pruning steps where none is given; None where certified decides."""
-    if schedule == "certified":
-        return None
-    return default_steps(pruner)
+def in_file_names(name: str) -> str:
+    """The name of a model, a data set or a score as file names have it, at most 100 characters."""
+    return name.replace(":", "-").replace("/", "-").replace("\\", "-")[-100:]
 
 
 def restore(stored: Mapping[str, object]) -> RunConfig:

@@ -5,17 +5,19 @@ from math import inf
 
 import torch
 
-from experiments.config import ABLATIONS, BN, DTYPES, HYPERPARAMETERS, RunConfig, usual_steps
+from experiments.config import ABLATIONS, BN, DTYPES, HYPERPARAMETERS, RunConfig
+from experiments.pruners import reads_data, usual_steps
 from experiments.unbuilt import network_facts
 from prune.allocation import ALLOCATIONS
 from prune.positive import FLOWS
 from prune.schedules import SCHEDULES, SCOPES, target
-from prune.scores import READS_DATA, SCORES
 from train.data import known
 from train.initial import INITS
 from train.models import MODELS, check_name
 from train.prepared import PRECISIONS, best_precision
 from train.recipes import RECIPES
+
+DECIDING = ("model", "dataset", "pruner", "schedule", "recipe")  # of the defaults of others
 
 
 def resolve(given: Mapping[str, object]) -> RunConfig:
@@ -40,7 +42,6 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
     check_name(model)
     known(dataset)
     pruner = given.get("pruner", default.pruner)
-    one_of("pruner", pruner, SCORES)
     one_of("recipe", given.get("recipe", default.recipe), RECIPES)
     recipe = RECIPES[given.get("recipe", default.recipe)](model, dataset)
     filled = {name: getattr(recipe, name) for name in ("epochs", *HYPERPARAMETERS)}
@@ -50,6 +51,15 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
     config = RunConfig(**filled | given | {"device": device})
     check(config, given)
     return config
+
+
+def options_of(config: RunConfig) -> dict[str, object]:
+    """The fewest options that make a configuration: `resolve` of them gives it again."""
+    default = RunConfig()
+    chosen = {name: getattr(config, name) for name in DECIDING}
+    chosen = {name: value for name, value in chosen.items() if value != getattr(default, name)}
+    filled = resolve(chosen)
+    return chosen | {n: v for n, v in config.decisive.items() if v != getattr(filled, n)}
 
 
 def check(config: RunConfig, given: Mapping[str, object]) -> None:
@@ -80,7 +90,7 @@ def _check_pruning(config: RunConfig, given: Mapping[str, object]) -> None:
     one_of("bn", config.bn, BN)
     at_least("compression", config.compression, 1)
     at_least("seed", config.seed, 0)
-    if "bn" in given and config.pruner not in READS_DATA:
+    if "bn" in given and not reads_data(config.pruner):
         raise ValueError(f"--bn does nothing: {config.pruner} reads no data")
     if config.schedule == "certified":
         if config.pruner not in FLOWS:
@@ -151,7 +161,7 @@ def _check_train_images(config: RunConfig) -> None:
     if not config.reads_data:
         raise ValueError("--train-images does nothing: nothing is trained, no data is read")
     least, reads = 1, ""
-    if config.pruner in READS_DATA:
+    if reads_data(config.pruner):
         least = 10 * config.data.classes
         reads = f", and {config.pruner} reads {least}"
     most = config.data.train_size - 1

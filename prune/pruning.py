@@ -157,8 +157,12 @@ def _start(
 
 
 def default_steps(score: str | Score) -> int:
-    """Return the pruning iterations of the paper (n): 100 for SynFlow, 1 for other scores."""
-    return 100 if score in (*FLOWS, synflow, synflow_l2) else 1
+    """Return the pruning iterations of the paper (n): 100 for SynFlow, 1 for other scores.
+
+    A function of the user that is meant for many steps has `iterative = True`, and gets 100.
+    """
+    iterative = score in (*FLOWS, synflow, synflow_l2) or getattr(score, "iterative", False)
+    return 100 if iterative else 1
 
 
 def _scheduled(

@@ -212,3 +212,8 @@ SCORES: dict[str, Score] = {
     "taylor-fo": taylor_fo,
 }
 READS_DATA = {"snip", "grasp", "grasp-text", "skeletonization", "taylor-fo"}
+
+
+def reads_data(score: str | Score) -> bool:
+    """True for a score of training examples; a function of the user has `reads_data = True`."""
+    return score in READS_DATA or getattr(score, "reads_data", False)

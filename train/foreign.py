@@ -1,4 +1,7 @@
-"""Networks from elsewhere: torchvision's, and those of a user's `package.module:factory`."""
+"""Networks from elsewhere: of torchvision, of timm, and of a user's `package.module:factory`.
+
+`imported` reads the user's functions of other kinds too.
+"""
 
 import importlib
 import inspect
@@ -6,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import torch
 import torchvision
@@ -22,8 +26,41 @@ def from_torchvision(name: str, classes: int) -> nn.Module:
     return torchvision.models.get_model(name, weights=None, num_classes=classes, **extra)
 
 
+def timm() -> ModuleType:
+    """Import timm, which is no dependency.
+
+    Raises:
+        ValueError: If it is not installed.
+    """
+    try:
+        return importlib.import_module("timm")
+    except ModuleNotFoundError:
+        raise ValueError(
+            "models timm:NAME need the package timm: pip install 'synflow[timm]'"
+        ) from None
+
+
+def from_timm(name: str, shape: Shape, classes: int) -> nn.Module:
+    """A model of timm with the weights that it makes, for this size where its size is fixed."""
+    options = {"pretrained": False, "num_classes": classes, "in_chans": shape[0]}
+    try:
+        return timm().create_model(name, img_size=shape[1:], **options)
+    except TypeError:  # most models take images of any size, and no argument for it
+        return timm().create_model(name, **options)
+
+
 def factory(name: str) -> Callable[..., nn.Module]:
-    """Import the user's function `package.module:factory`, also from the current folder.
+    """Import the user's `package.module:factory`; errors are those of `imported`."""
+    return imported("model", name, "factory")
+
+
+def imported(option: str, name: str, noun: str = "function") -> Callable:
+    """Import the user's function `package.module:function`, also from the current folder.
+
+    Args:
+        option: The kind of thing that the function is, for the error.
+        name: The module's and the function's name.
+        noun: The word for the function, for the error.
 
     Raises:
         ValueError: If it cannot be imported, or is no function.
@@ -31,12 +68,14 @@ def factory(name: str) -> Callable[..., nn.Module]:
     module, _, attribute = name.partition(":")
     try:
         _search_current_folder()
-        make = getattr(importlib.import_module(module), attribute)
-        inspect.signature(make)
+        found = getattr(importlib.import_module(module), attribute)
+        inspect.signature(found)
     except Exception as error:  # the user's module may fail in any way
         reason = f"{error}{_location(module)}"
-        raise ValueError(f"model {name!r} is no factory that can be imported: {reason}") from error
-    return make
+        raise ValueError(
+            f"{option} {name!r} is no {noun} that can be imported: {reason}"
+        ) from error
+    return found
 
 
 def _location(module: str) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -9,8 +10,11 @@ from pathlib import Path
 import click
 
 import synflow
+from experiments.commandline import option_files
 from experiments.commandline.options import epochs_of
 from train import launch
+
+MINUTE = 60  # seconds between the lines of progress in a file
 
 
 class Sentences(click.Group):
@@ -63,18 +67,27 @@ def check_packages() -> None:
 
 
 class Bar:
-    """Progress on stderr: a bar with an estimate on a terminal, and a line for each epoch."""
+    """Progress on stderr: a bar with an estimate on a terminal, and a line for each epoch.
+
+    The bar is as wide as the terminal. In a file it is a line at the begin of each stage, and then
+    one a minute.
+    """
 
     def __init__(self):
         self.bar = None
 
     def begin(self, label: str, length: int | None) -> None:
         self.close()
-        self.bar = click.progressbar(length=length or 0, label=label, file=sys.stderr)
+        self.bar = click.progressbar(length=length or 0, label=label, file=sys.stderr, width=0)
         self.bar.render_progress()
+        self.said = time.monotonic()
 
     def tick(self, count: int = 1) -> None:
         self.bar.update(count)
+        if not sys.stderr.isatty() and time.monotonic() - self.said >= MINUTE:
+            self.said = time.monotonic()
+            of = f" of {self.bar.length}, {self.bar.format_eta()} left" if self.bar.length else ""
+            self.note(f"{self.bar.label}: {self.bar.pos}{of}")
 
     def note(self, text: str) -> None:
         click.echo(("\r\033[K" if sys.stderr.isatty() else "") + text, err=True)
@@ -142,11 +155,17 @@ def show_published(device: str, data_dir: str, results: str) -> None:
 
 
 def configured(given: dict):
-    """The configuration of a run, from its options."""
+    """The configuration of a run, from its options; those of `like` are a result file's."""
     from experiments.resolve import resolve
 
-    lr_drops = parse(epochs_of, given.get("lr_drops"))
-    return parse(resolve, given | {"lr_drops": lr_drops})
+    if (path := given.pop("like", None)) is not None:
+        return parse(resolve, parse(option_files.like, path, _with_drops(given)))
+    return parse(resolve, _with_drops(given))
+
+
+def _with_drops(given: dict) -> dict:
+    """The options with the epochs of --lr-drops in place of their text."""
+    return given | {"lr_drops": parse(epochs_of, given.get("lr_drops"))}
 
 
 def chosen_device(name: str | None) -> str:

@@ -4,11 +4,15 @@ import click
 
 MODEL_HELP = (
     "mlp, vgg11, vgg16, vgg19, vgg19-plain, resnet18, wrn18, resnet20, resnet32, resnet56, "
-    "resnet110, torchvision:NAME or package.module:factory."
+    "resnet110, torchvision:NAME, timm:NAME or package.module:factory."
 )
-DATASET_HELP = "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagenet."
+DATASET_HELP = (
+    "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet, imagenet, folder:PATH or "
+    "package.module:function."
+)
 PRUNER_HELP = (
-    "random, magnitude, snip, grasp, grasp-text, synflow, synflow-l2, skeletonization or taylor-fo."
+    "random, magnitude, snip, grasp, grasp-text, synflow, synflow-l2, skeletonization, "
+    "taylor-fo or package.module:function."
 )
 ALLOCATION_HELP = "Weights of each layer: uniform, uniform+, erk, igq or synflow."
 FIGURES = (*"01234567", "cost", "critical", "precision", "variants", "table")

@@ -8,7 +8,7 @@ from experiments.config import restore
 from experiments.figures.style import LOOKS
 from experiments.runs.files import finished, read_result
 from experiments.series import DENSE, Series, series_of
-from train.data import known
+from train.data import DATASETS
 
 # The fields of a configuration that are not part of a panel's setting.
 POINT = ("compression", "seed")  # the place on a curve
@@ -60,7 +60,7 @@ class Panel(NamedTuple):
 def name(model: str, width: float, dataset: str) -> str:
     """The network and the data set as papers write them."""
     scaled = f" (width {width:g})" if width != 1 else ""
-    return f"{NAMES.get(model, model)}{scaled}, {NAMES[dataset]}"
+    return f"{NAMES.get(model, model)}{scaled}, {NAMES.get(dataset, dataset)}"
 
 
 def runs(results: Path) -> list[dict]:
@@ -209,5 +209,6 @@ def critical(rows: Iterable[dict]) -> dict[int, float]:
 
 
 def chance(panel: Panel) -> float:
-    """Top-1 accuracy of guessing, in percent."""
-    return 100 / known(panel.setting["dataset"]).classes
+    """Top-1 accuracy of guessing, in percent; NaN for a user's own data, which is not opened."""
+    name = panel.setting["dataset"]
+    return 100 / DATASETS[name].classes if name in DATASETS else float("nan")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.config import DTYPES, RunConfig
+from experiments.pruners import score_of
 from experiments.runs import files
 from experiments.runs.build import images, initial_model, probe, probe_shape
 from experiments.runs.facts import layer_rows, pruning_facts, step_row
@@ -18,7 +19,7 @@ from experiments.runs.pack import unpack
 from experiments.runs.progress import Progress, Silent
 from experiments.runs.provenance import provenance
 from experiments.runs.training import apply_everywhere, fit, seconds_of
-from prune import SCORES, Step, prune
+from prune import Step, prune
 from prune.ablation import inverted, shuffled
 from prune.positive import FLOWS
 from prune.scores import Score
@@ -70,6 +71,7 @@ def experiment(config: RunConfig, progress: Progress | None, pruning: Pruning) -
     with joined(config.device):
         if of_first(lambda: unpack(config.directory)):
             files.read_result(result)
+            progress.note("this run is finished; it is not repeated")
             return result
         provenance()  # now, because the project's files may change during the run
         if config.reads_data:
@@ -143,8 +145,9 @@ def _prune_and_save(
     files.write_masks(config.directory / files.MASKS, masks, config, notes)
 
 
-def _score(config: RunConfig) -> str | Score:
-    return inverted(SCORES[config.pruner]) if config.ablate == "invert" else config.pruner
+def _score(config: RunConfig) -> Score:
+    score = score_of(config.pruner)
+    return inverted(score) if config.ablate == "invert" else score
 
 
 class _StepRecorder:

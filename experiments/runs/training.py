@@ -15,7 +15,8 @@ from experiments.runs.sharing import TRAINED, beginning, take
 from prune import apply
 from prune.masks import Masks
 from train.batches import Task
-from train.loop import evaluate, train
+from train.evaluation import evaluate, evaluation_batches
+from train.loop import train
 from train.prepared import prepared
 from train.ranks import check_same, rank
 
@@ -51,16 +52,22 @@ def fit(
     small, part = to_train(config, model, progress)
     trained = trained_facts(config, model, small)
     net = prepared(small, config.precision, config.compile)
-    untrained = evaluate(net, data)
+    progress.begin("evaluating before training", evaluation_batches(data))
+    untrained = evaluate(net, data, progress.tick)
     on_epoch = _EpochRecorder(config, directory, model, progress)
-    steps = -(-len(data.train.labels) // config.batch_size)
-    progress.begin("training", config.epochs * steps)
+    steps = -(-len(data.train.labels) // config.batch_size) + evaluation_batches(data)
+
+    def begin(done: int) -> None:
+        if done:
+            progress.note(f"goes on after epoch {done} of {config.epochs}")
+        progress.begin("training", (config.epochs - done) * steps)
+
     begun = beginning(config, model)
     if rank() == 0 and _share(config, directory, begun):
         progress.note("another run did the same training; it is not repeated")
     checkpoint = directory / files.CHECKPOINT
-    tick = progress.tick
-    history = train(net, data, config.training, config.seed, checkpoint, on_epoch, tick, part=part)
+    given = config.training, config.seed, checkpoint, on_epoch, progress.tick, part, begin
+    history = train(net, data, *given)
     if rank() == 0:
         files.write_text(directory / TRAINED, begun)
     best = max(history, key=lambda row: row["top1"])  # the earliest, if several

@@ -110,7 +110,13 @@ def test_only_the_cuda_devices_that_are_there_are_taken(monkeypatch, count):
 
 def test_every_option_has_a_wrong_value():
     valued = [option for option in main.commands["run"].params if not option.is_flag]
-    assert set(WRONG) == {option.opts[0][2:] for option in valued} - {"data-dir", "results"}
+    files = {"data-dir", "results", "config", "like"}
+    assert set(WRONG) == {option.opts[0][2:] for option in valued} - files
+
+
+@pytest.mark.parametrize("option", ["config", "like"])
+def test_a_file_of_options_must_exist(option):
+    assert says(call("run", f"--{option}", "nothing"), 2, f"--{option}", "'nothing' does not exist")
 
 
 @pytest.mark.parametrize("option", ["data-dir", "results"])
@@ -512,9 +518,9 @@ def test_help_lists_every_option_of_the_contract():
 
 
 REGISTRIES = {
-    "model": {*MODELS, "torchvision:NAME", "package.module:factory"},
-    "dataset": set(DATASETS),
-    "pruner": set(SCORES),
+    "model": {*MODELS, "torchvision:NAME", "timm:NAME", "package.module:factory"},
+    "dataset": {*DATASETS, "folder:PATH", "package.module:function"},
+    "pruner": {*SCORES, "package.module:function"},
     "schedule": {*SCHEDULES, "certified"},
     "scope": set(SCOPES),
     "init": set(INITS),
