@@ -1,6 +1,7 @@
 """Draw docs/play.gif, an animated picture of play.html: `python -m docs.animate`."""
 
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def frame(method: str, step: int, folder: Path) -> Image.Image:
 
 def main() -> None:
     """Write the pictures of FRAMES, one after the other and again from the first."""
+    if not program("chromium"):
+        sys.exit("docs.animate found no Chromium: install the package chromium")
     with tempfile.TemporaryDirectory() as folder:
         pictures = [frame(method, step, Path(folder)) for method, step, _ in FRAMES]
     first, *others = [picture.quantize(64, dither=Image.Dither.NONE) for picture in pictures]

@@ -28,7 +28,9 @@ function live() {
   const shown = { start: seen($("banner")) };
   slide("cut", 3);
   shown.cut = seen($("cut-text"));
+  $("next").focus();
   click("#next");
+  shown.focus = document.activeElement.id;
   shown["one shot"] = seen($("banner"));
   shown.red = [$("banner").classList.contains("collapsed"), $("network").classList.contains("collapsed"),
     [...$("network").querySelectorAll("text")].map((text) => text.textContent).find((text) => text.includes("✕"))];
@@ -47,10 +49,14 @@ function live() {
   shown.chosen = $("network").ariaLabel.replace("Weight from ", "");
   drag_by("0,0,1", 24);
   shown.drag = [$("value").value, seen($("score"))];
+  slide("value", "1/");
+  shown.typed = [$("value").ariaInvalid ?? $("value").getAttribute("aria-invalid")];
+  slide("value", "1/3");
+  shown.typed.push($("value").value, seen($("score")));
   own("1,1.5.2|1");
   shown.mistake = seen($("wrong"));
   own("1/2,1|1");
-  shown.own = seen($("banner")).slice(0, 7);
+  shown.own = [seen($("banner")).slice(0, 7), [...$("weight").options].map(seen).join(" ")];
   choose("method", "certified");
   own("0,0|1");
   shown.refused = seen($("banner")).slice(0, 7);
