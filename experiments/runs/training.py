@@ -15,6 +15,7 @@ from experiments.runs.sharing import TRAINED, beginning, take
 from prune import apply
 from prune.masks import Masks
 from train.batches import Task
+from train.checkpoint import fingerprint
 from train.loop import evaluate, train
 from train.prepared import prepared
 from train.ranks import check_same, rank
@@ -25,6 +26,7 @@ class Trained(NamedTuple):
 
     measured: dict  # "trained", "untrained", "best" and "final", as in result.json
     seconds: float
+    start: str | None  # its beginning, as checkpoint.pt has it
 
 
 def apply_everywhere(model: nn.Module, masks: Masks) -> None:
@@ -47,7 +49,7 @@ def fit(
     first rank writes checkpoint.pt, history.csv and weights.csv after each epoch.
     """
     if config.epochs == 0:
-        return Trained(dict.fromkeys(("trained", "untrained", "best", "final")), 0)
+        return Trained(dict.fromkeys(("trained", "untrained", "best", "final")), 0, None)
     small, part = to_train(config, model, progress)
     trained = trained_facts(config, model, small)
     net = prepared(small, config.precision, config.compile)
@@ -55,8 +57,8 @@ def fit(
     on_epoch = _EpochRecorder(config, directory, model, progress)
     steps = -(-len(data.train.labels) // config.batch_size)
     progress.begin("training", config.epochs * steps)
-    begun = beginning(config, model)
-    if rank() == 0 and _share(config, directory, begun):
+    begun, start = beginning(config, model), fingerprint(model, config.training, config.seed)
+    if rank() == 0 and _share(config, directory, begun, start):
         progress.note("another run did the same training; it is not repeated")
     checkpoint = directory / files.CHECKPOINT
     tick = progress.tick
@@ -66,14 +68,14 @@ def fit(
     best = max(history, key=lambda row: row["top1"])  # the earliest, if several
     accuracies = {"best": _accuracy(best), "final": _accuracy(history[-1])}
     measured = {"trained": trained, "untrained": untrained, **accuracies}
-    return Trained(measured, seconds_of(history))
+    return Trained(measured, seconds_of(history), start)
 
 
-def _share(config: RunConfig, directory: Path, begun: str) -> bool:
+def _share(config: RunConfig, directory: Path, begun: str, start: str) -> bool:
     """Share the checkpoint of an equal training; True if `directory` now has it."""
     if config.record_weights or (directory / files.CHECKPOINT).exists():
         return False
-    return take(begun, directory, Path(config.results))
+    return take(begun, start, directory, Path(config.results))
 
 
 def _accuracy(row: dict) -> dict:

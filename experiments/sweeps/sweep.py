@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from experiments.config import RunConfig
 from experiments.runs import files
@@ -10,6 +11,7 @@ from experiments.runs.sharing import TRAINED, Training, trainings
 from experiments.series import series_of
 from experiments.sweeps.cost import START, Clock
 from experiments.sweeps.workers import Outcome, work
+from train.data import locate
 
 
 def state(config: RunConfig) -> str:
@@ -20,7 +22,7 @@ def state(config: RunConfig) -> str:
         return "finished"
     except FileNotFoundError:
         pass
-    except ValueError:
+    except (ValueError, OSError):
         if (directory / files.RESULT).exists():
             return "failed"
         raise  # the pack of the whole folder is damaged
@@ -52,8 +54,13 @@ def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[O
 
     Returns:
         The outcomes of the runs that this call did.
+
+    Raises:
+        FileNotFoundError: If a data set of the runs to do is missing; then nothing is begun.
     """
     taken, todo = _parted({config: state(config) for config in configs})
+    for name, place in dict.fromkeys((c.dataset, c.data_dir) for c in todo if c.reads_data):
+        locate(name, Path(place))
     clock = _clock(taken, jobs)
     progress.note(f"{len(configs)} runs, {_left(clock, todo, taken, jobs)}")
     if not todo:
