@@ -1,6 +1,7 @@
 """Training of a pruned network: accuracies, history.csv and weights.csv."""
 
 from datetime import timedelta
+from math import isclose
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,15 +102,25 @@ class _EpochRecorder:
     def _weights_so_far(self) -> list[dict]:
         """The rows of weights.csv; at first those of the untrained network."""
         path = self.directory / files.WEIGHTS
-        if path.exists():
-            return files.read_rows(path, files.WEIGHT_COLUMNS)
-        return weight_rows(self.model, 0, self.config.exclude)
+        first = weight_rows(self.model, 0, self.config.exclude)
+        if not path.exists():
+            return first
+        rows = files.read_rows(path, files.WEIGHT_COLUMNS)
+        if len(rows) % len(first) or not all(map(_alike, first, rows)):
+            raise ValueError(f"{path} is that of another training, or torn; move it away")
+        return rows
 
     def _record_weights(self, epoch: int) -> None:
         """Add the rows of an epoch, unless an earlier session has done so."""
         if self.weights is not None and epoch > self.weights[-1]["epoch"]:
             self.weights.extend(weight_rows(self.model, epoch, self.config.exclude))
             files.write_rows(self.directory / files.WEIGHTS, files.WEIGHT_COLUMNS, self.weights)
+
+
+def _alike(row: dict, other: dict) -> bool:
+    """True for rows of weights.csv that differ by rounding only."""
+    same = row["epoch"] == other["epoch"] and row["name"] == other["name"]
+    return same and isclose(row["mean_square"], other["mean_square"], rel_tol=1e-6)
 
 
 def _epoch_line(history: list[dict], epochs: int) -> str:
