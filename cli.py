@@ -77,6 +77,7 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
     Compression 1 is trained once per seed, for all pruners.
     """
     from experiments.commandline import reports
+    from experiments.resolve import at_least
     from experiments.sweeps import grid, presets
     from experiments.sweeps import sweep as sweeps
 
@@ -85,9 +86,7 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
     configs = parse(presets.preset, names, given) if names else parse(grid.of_lists, given)
     if shard:
         configs = parse(lambda: grid.shard(configs, *part_of(shard)))
-    if jobs < 1:
-        raise click.UsageError(f"--jobs must be at least 1, not {jobs}")
-    jobs = max(1, min(jobs, len(configs)))
+    parse(at_least, "jobs", jobs, 1)
     if dry_run:
         click.echo(reports.plan(sweeps.plan(configs, jobs), jobs))
         return

@@ -130,7 +130,10 @@ def test_a_small_network_takes_the_usual_steps():
 
 
 def test_more_processes_than_runs():
-    assert call("sweep", "--seeds", 0, "--epochs", 0, "--jobs", LONG, "--dry-run").exit_code == 0
+    line = ("sweep", "--seeds", 0, "--epochs", 0, "--dry-run", "--jobs")
+    assert call(*line, 10**15).exit_code == 0
+    outcome = call(*line, LONG)
+    assert outcome.exit_code == 2 and "not a number of 401 digits" in outcome.stderr
 
 
 def test_a_sweep_without_its_data_set_is_refused_once(tmp_path):
