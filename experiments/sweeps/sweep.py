@@ -40,7 +40,7 @@ def plan(configs: Sequence[RunConfig], jobs: int) -> list[dict]:
     """
     states = {config: state(config) for config in configs}
     taken, todo = _parted(states)
-    seconds = taken | _expected(_clock(taken, jobs), todo, taken)
+    seconds = taken | _expected(_clock(taken, min(jobs, len(todo) or 1)), todo, taken)
     return [
         {"run": config.directory.name, "state": states[config], "seconds": seconds[config]}
         for config in configs
@@ -61,7 +61,7 @@ def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[O
     taken, todo = _parted({config: state(config) for config in configs})
     for name, place in dict.fromkeys((c.dataset, c.data_dir) for c in todo if c.reads_data):
         locate(name, Path(place))
-    clock = _clock(taken, jobs)
+    clock = _clock(taken, min(jobs, len(todo) or 1))
     progress.note(f"{len(configs)} runs, {_left(clock, todo, taken, jobs)}")
     if not todo:
         return []

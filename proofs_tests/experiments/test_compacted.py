@@ -16,7 +16,14 @@ from train import checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CHANGED = {"trained", "seconds", "untrained", "best", "final"}  # the last three by rounding
+CHANGED = {
+    "sha256",
+    "trained",
+    "seconds",
+    "untrained",
+    "best",
+    "final",
+}  # the last three by rounding
 
 
 def result(directory: Path) -> dict:
