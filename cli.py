@@ -25,6 +25,7 @@ from experiments.commandline.options import (
     FIGURES,
     IMP_OPTIONS,
     NETWORK_OPTIONS,
+    OWN_MODEL,
     PLACE_OPTIONS,
     RUN_OPTIONS,
     SWEEP_OPTIONS,
@@ -80,6 +81,7 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
     Compression 1 is trained once per seed, for all pruners.
     """
     from experiments.commandline import reports
+    from experiments.resolve import at_least
     from experiments.sweeps import grid, presets
     from experiments.sweeps import sweep as sweeps
 
@@ -88,8 +90,7 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
     configs = parse(presets.preset, names, given) if names else parse(grid.of_lists, given)
     if shard:
         configs = parse(lambda: grid.shard(configs, *part_of(shard)))
-    if jobs < 1:
-        raise click.UsageError(f"--jobs must be at least 1, not {jobs}")
+    parse(at_least, "jobs", jobs, 1)
     if dry_run:
         click.echo(reports.plan(sweeps.plan(configs, jobs), jobs))
         return
@@ -139,18 +140,20 @@ def selfcheck(ctx: click.Context, device: str, published: bool, data_dir, result
 
 @main.command("inspect")
 @click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
-def inspect_command(directory: Path) -> None:
+@OWN_MODEL
+def inspect_command(directory: Path, model: str | None) -> None:
     """Show layers, weights on a path, connected or not, and the certificate of Theorem 4."""
     from experiments.commandline import reports
     from experiments.runs.inspection import inspect
 
-    click.echo(reports.inspection(inspect(directory)))
+    click.echo(reports.inspection(inspect(directory, model)))
 
 
 @main.command("export")
 @click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
 @options("device")
-def export_command(directory: Path, device: str | None) -> None:
+@OWN_MODEL
+def export_command(directory: Path, device: str | None, model: str | None) -> None:
     """Remove the channels that no layer reads, and measure the smaller network's speed.
 
     Writes compact.pt2 beside the run's files: `torch.export.load(path).module()` runs it.
@@ -158,7 +161,7 @@ def export_command(directory: Path, device: str | None) -> None:
     from experiments.commandline import reports
     from experiments.runs.export import export
 
-    click.echo(reports.export(export(directory, chosen_device(device))))
+    click.echo(reports.export(export(directory, chosen_device(device), model)))
 
 
 @main.command()

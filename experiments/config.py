@@ -4,7 +4,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from math import inf
 from pathlib import Path
+from types import UnionType
+from typing import get_args, get_origin
 
 import torch
 
@@ -140,14 +143,42 @@ def restore(stored: Mapping[str, object]) -> RunConfig:
     A field that came later has its value in BEFORE. `grasp` of before `bn` is `grasp-text`.
 
     Raises:
-        ValueError: If a field is unknown, or one is missing that every version wrote.
+        ValueError: If a field is unknown or has a wrong kind of value, or one is missing that
+            every version wrote, or there is no such data set.
     """
-    names = {field.name for field in fields(RunConfig)} - set(ELSEWHERE)
+    kinds = {field.name: field.type for field in fields(RunConfig)}
+    names = set(kinds) - set(ELSEWHERE)
     if unknown := set(stored) - names:
         raise ValueError(f"the stored config has unknown fields: {', '.join(sorted(unknown))}")
     if missing := names - set(stored) - set(BEFORE):
         raise ValueError(f"the stored config lacks {', '.join(sorted(missing))}")
+    if wrong := [name for name, value in stored.items() if not fits(value, kinds[name])]:
+        raise ValueError(f"{wrong[0]} of the stored config is of a wrong kind")
+    known(stored["dataset"])
     text = "bn" not in stored and stored["pruner"] == "grasp"
     renamed = {"pruner": "grasp-text"} if text else {}
     lists = {name: tuple(stored[name]) for name in ("lr_drops", "exclude") if name in stored}
     return RunConfig(**BEFORE | {**stored, **renamed, **lists})
+
+
+def fits(value: object, kind: object) -> bool:
+    """True if a value that was read from JSON is of this kind. NaN and infinity are no numbers.
+
+    Args:
+        value: Lists stand for tuples.
+        kind: A type; a union; list, tuple or dict of a type, as in `tuple[int, ...]`; a tuple of
+            kinds, one of which is enough; or a dict: entries that the value has, and their kinds.
+    """
+    if isinstance(kind, dict):
+        entries = value if isinstance(value, dict) else {}
+        return all(name in entries and fits(entries[name], k) for name, k in kind.items())
+    origin, parts = get_origin(kind), get_args(kind)
+    if isinstance(kind, tuple) or origin is UnionType:
+        return any(fits(value, part) for part in parts or kind)
+    if origin in (list, tuple):
+        return isinstance(value, list | tuple) and all(fits(item, parts[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(fits(item, parts[1]) for item in value.values())
+    if kind is float:
+        return type(value) in (int, float) and -inf < value < inf
+    return value is kind or type(value) is kind  # True is no int

@@ -7,7 +7,7 @@ import torch
 
 from experiments.config import ABLATIONS, BN, DTYPES, HYPERPARAMETERS, RunConfig
 from experiments.pruners import reads_data, usual_steps
-from experiments.unbuilt import network_facts
+from experiments.unbuilt import affordable_facts, check_steps
 from prune.allocation import ALLOCATIONS
 from prune.positive import FLOWS
 from prune.schedules import SCHEDULES, SCOPES, target
@@ -99,7 +99,7 @@ def _check_pruning(config: RunConfig, given: Mapping[str, object]) -> None:
         if "steps" in given or config.scope == "local":
             raise ValueError("--schedule certified takes no --steps and no --scope local")
         return
-    at_least("steps", config.steps, 1)
+    at_least("cycles" if config.cycles else "steps", config.steps, 1)
     if config.steps == 1 and "schedule" in given:
         raise ValueError("--schedule does nothing with one pruning step; give --steps 2 or more")
 
@@ -141,7 +141,8 @@ def _check_training(config: RunConfig, given: Mapping[str, object]) -> None:
     _refuse_without_epochs(config, [name for name in trains if name in given])
     drops = config.lr_drops
     if any(not 0 < drop < config.epochs for drop in drops) and "lr_drops" in given:
-        raise ValueError(f"--lr-drops must lie between 1 and {config.epochs - 1}, not {drops}")
+        given = ", ".join(number(drop) for drop in drops)
+        raise ValueError(f"--lr-drops must lie between 1 and {config.epochs - 1}, not {given}")
     if list(drops) != sorted(set(drops)):
         raise ValueError(f"--lr-drops must increase, not {drops}")
     if "drop_factor" in given and not any(drop < config.epochs for drop in drops):
@@ -167,7 +168,7 @@ def _check_train_images(config: RunConfig) -> None:
     most = config.data.train_size - 1
     if not least <= config.train_images <= most:
         raise ValueError(
-            f"--train-images must be from {least} to {most}, not {config.train_images}: "
+            f"--train-images must be from {least} to {most}, not {number(config.train_images)}: "
             f"{config.dataset} has {config.data.train_size}{reads}"
         )
 
@@ -198,8 +199,10 @@ def _check_model(config: RunConfig, given: Mapping[str, object]) -> None:
     if config.width != 1 and config.model not in MODELS:
         raise ValueError(f"--width scales {', '.join(MODELS)}; not {config.model}")
     if config.model in MODELS or config.model.startswith("torchvision:"):
-        network = config.model, config.dataset, config.width, config.init
-        size, normalised = network_facts(*network, config.exclude)
+        size, normalised = affordable_facts(
+            config.model, config.dataset, config.width, config.init, config.exclude
+        )
+        check_steps(config.steps, size)
         target(size, config.compression)
         if "bn" in given and not normalised:
             raise ValueError(f"--bn does nothing: {config.model} has no batch norm")
@@ -232,6 +235,14 @@ def one_of(option: str, value: object, allowed: Collection[str]) -> None:
 
 
 def at_least(option: str, value: float, least: float) -> None:
-    """Refuse a number below the least one, an infinite one and NaN."""
+    """Refuse a number below the least one, above 64 bits, an infinite one and NaN."""
     if not least <= value < inf:
-        raise ValueError(f"--{option} must be at least {least}, not {value:g}")
+        raise ValueError(f"--{option} must be at least {least}, not {number(value)}")
+    if isinstance(value, int) and value >= 2**63:
+        raise ValueError(f"--{option} must be below 2^63, not {number(value)}")
+
+
+def number(value: float) -> str:
+    """The text of a number, short also for one of hundreds of digits."""
+    long = isinstance(value, int) and abs(value) >= 2**63
+    return f"a number of {len(str(abs(value)))} digits" if long else f"{value:g}"

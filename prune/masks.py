@@ -134,8 +134,11 @@ def save_masks(masks: Masks, path: str | Path, metadata: Mapping[str, str] | Non
         metadata: Texts by name; an .npz file holds them under `__name`.
 
     Raises:
+        ValueError: If a name begins with `__`, as those of metadata do.
         ImportError: If the path ends in .safetensors and that package is not installed.
     """
+    if hidden := [name for name in masks if name.startswith("__")]:
+        raise ValueError(f"mask {hidden[0]!r} cannot be saved: names with __ are for metadata")
     arrays = {name: mask.cpu().contiguous().numpy() for name, mask in masks.items()}
     texts, path = dict(metadata or {}), Path(path)
     content = safe.written if path.suffix == safe.SUFFIX else _npz

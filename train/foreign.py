@@ -64,18 +64,26 @@ def imported(option: str, name: str, noun: str = "function") -> Callable:
 
     Raises:
         ValueError: If it cannot be imported, or is no function.
+        OSError: If the module ends the program.
     """
     module, _, attribute = name.partition(":")
     try:
         _search_current_folder()
         found = getattr(importlib.import_module(module), attribute)
         inspect.signature(found)
+    except SystemExit as error:  # a script
+        raise OSError(f"{option} {name!r} cannot be imported: {_reason(error)}") from error
     except Exception as error:  # the user's module may fail in any way
         reason = f"{error}{_location(module)}"
         raise ValueError(
             f"{option} {name!r} is no {noun} that can be imported: {reason}"
         ) from error
     return found
+
+
+def _reason(error: BaseException) -> str:
+    """The text of an error; a script that is imported may end the program."""
+    return f"it calls sys.exit({error.code!r})" if isinstance(error, SystemExit) else str(error)
 
 
 def _location(module: str) -> str:
@@ -107,8 +115,8 @@ def custom(name: str, shape: Shape, classes: int) -> nn.Module:
     wanted = inspect.signature(make).parameters
     try:
         model = make(**{key: value for key, value in offered.items() if key in wanted})
-    except Exception as error:  # the factory, too, may fail in any way
-        raise ValueError(f"model {name!r} cannot be made: {error}") from error
+    except (Exception, SystemExit) as error:  # the factory, too, may fail in any way
+        raise ValueError(f"model {name!r} cannot be made: {_reason(error)}") from error
     if not isinstance(model, nn.Module):
         raise ValueError(f"model {name!r} made a {type(model).__name__}, not a torch.nn.Module")
     return model
@@ -120,8 +128,9 @@ def check_output(model: nn.Module, shape: Shape, classes: int) -> None:
     try:
         with torch.no_grad():
             logits = model(torch.zeros(2, *shape))
-    except Exception as error:  # the user's model may fail in any way
-        raise ValueError(f"the model does not take images of shape {shape}: {error}") from error
+    except (Exception, SystemExit) as error:  # the user's model may fail in any way
+        text = f"the model does not take images of shape {shape}: {_reason(error)}"
+        raise ValueError(text) from error
     if not isinstance(logits, torch.Tensor) or logits.shape != (2, classes):
         given = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise ValueError(f"two images give {given} and not logits of shape {(2, classes)}")

@@ -27,7 +27,7 @@ class Sentences(click.Group):
     def main(self, args=None, prog_name="synflow", **extra):
         extra |= {"standalone_mode": False}
         try:
-            sys.exit(super().main(args, prog_name, **extra))
+            code, text = super().main(args, prog_name, **extra), None
         except click.ClickException as error:
             text, code = error.format_message(), error.exit_code
         except click.Abort:
@@ -36,8 +36,10 @@ class Sentences(click.Group):
             if os.environ.get("SYNFLOW_DEBUG"):
                 raise
             text, code = sentence(error) + remedy(error, prog_name), 1
-        is_help = "\n" in text  # of a group that was given no command
-        if launch.speaker():
+        except SystemExit as error:  # the module of a model may end the program
+            text, code = f"the model's code calls sys.exit({error.code!r})", 1
+        is_help = "\n" in (text or "")  # of a group that was given no command
+        if text is not None and launch.speaker():
             click.echo(text if is_help else f"Error: {text}", err=True)
         sys.exit(code)
 
@@ -59,11 +61,14 @@ def remedy(error: object, program: str) -> str:
 
 
 def check_packages() -> None:
-    """End with one sentence if another module hides `train`, `prune` or another package of ours."""
+    """End with one sentence if a module hides one of our packages, or the folder is deleted."""
     try:
         synflow.check_packages(*synflow.PACKAGES)
+        os.getcwd()
     except ImportError as error:
         raise click.ClickException(str(error)) from None
+    except FileNotFoundError:
+        raise click.ClickException("the current folder is deleted; go to another one") from None
 
 
 class Bar:

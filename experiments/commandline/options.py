@@ -136,6 +136,11 @@ SWEEP_OPTIONS = (
 )
 
 
+OWN_MODEL = click.option(
+    "--model", help="The run's model, if it is package.module:factory: that module is run."
+)
+
+
 def options(*names: str):
     """Give a command the options of these names, in this order."""
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from experiments.config import restore
 from experiments.figures.style import LOOKS
-from experiments.runs.files import finished, read_result
+from experiments.runs.files import read_results
 from experiments.series import DENSE, Series, series_of
 from train.data import DATASETS
 
@@ -70,11 +70,14 @@ def runs(results: Path) -> list[dict]:
         The content of each result.json, with the whole configuration also for files of older
         versions; and besides "directory", a path, and "series", the curve of the run.
 
+    Warns:
+        PassedOver: For each result that is damaged or that of another run; it is left out.
+
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If a result file is damaged.
+        ValueError: If the pack of the folder is damaged.
     """
-    found = [_restored(read_result(path), path.parent) for path in finished(results)]
+    found = [_restored(*pair) for pair in read_results(results)]
     if not found:
         error = FileNotFoundError(f"no finished run is in {results}")
         error.remedy = "sweep"

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -32,7 +32,7 @@ class Export:
     difference: float  # of the outputs, relative to the largest, in float64
 
 
-def export(directory: Path, device: str) -> Export:
+def export(directory: Path, device: str, model: str | None = None) -> Export:
     """Remove the channels that a run's network does not need, save the rest, and time it.
 
     The file is a torch.export program for batches of any size:
@@ -41,14 +41,15 @@ def export(directory: Path, device: str) -> Export:
     Args:
         directory: Of a finished run; without epochs its network is exported untrained.
         device: The network is timed and saved on it.
+        model: As for `inspect`.
 
     Raises:
         FileNotFoundError: If a file of the run is missing.
-        ValueError: If a file is damaged or the network cannot be traced.
+        ValueError: As `inspect`, or if the network cannot be traced.
     """
-    config = replace(checked(directory).config, device=device)
-    masked = network(directory, config)
-    images = torch.randn(max(BATCHES), *probe_shape(config), device=device)
+    run = checked(directory, model)
+    masked = network(directory, run, device)
+    images = torch.randn(max(BATCHES), *probe_shape(run.config), device=device)
     small = compact(masked, images[:2])
     difference = _difference(masked, images[:4])
     if not difference <= TOLERANCE:
