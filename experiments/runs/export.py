@@ -8,11 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from experiments.config import RunConfig
 from experiments.runs.build import probe_shape
 from experiments.runs.facts import flops_of
+from experiments.runs.files import owned
 from experiments.runs.inspection import checked, network
 from prune.compact import compact
-from train.files import whole
+from train.files import write_whole
 
 COMPACT = "compact.pt2"
 BATCHES = (1, 128)
@@ -45,8 +47,16 @@ def export(directory: Path, device: str) -> Export:
     Raises:
         FileNotFoundError: If a file of the run is missing.
         ValueError: If a file is damaged or the network cannot be traced.
+        BlockingIOError: If another process works on this run: it would disturb the times.
+        OSError: If the file cannot be written.
     """
     config = replace(checked(directory).config, device=device)
+    with owned(directory):
+        return _export(directory, config)
+
+
+def _export(directory: Path, config: RunConfig) -> Export:
+    device = config.device
     masked = network(directory, config)
     images = torch.randn(max(BATCHES), *probe_shape(config), device=device)
     small = compact(masked, images[:2])
@@ -76,8 +86,7 @@ def _save(net: nn.Module, images: Tensor, path: Path) -> None:
     """Write a torch.export program for batches of any size."""
     batch = torch.export.Dim("batch")
     program = torch.export.export(net, (images,), dynamic_shapes=({0: batch},))
-    with whole(path) as partial, open(partial, "wb") as file:
-        torch.export.save(program, file)
+    write_whole(path, lambda file: torch.export.save(program, file))
 
 
 @torch.no_grad()
