@@ -23,7 +23,7 @@ read = partial(readers.read_tiny_imagenet, split="train", count=2, shape=(3, 64,
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """A Tiny ImageNet of two classes, one black and one white image."""
-    pictures = {"n01": [archives.jpeg((0, 0, 0))], "n02": [archives.jpeg((255, 255, 255))]}
+    pictures = {"n01": [archives.jpeg((0, 0, 0)) + bytes(99)], "n02": [archives.jpeg((255, 255, 255))]}
     return archives.tiny_imagenet(tmp_path / "tiny", pictures, [("n01", archives.jpeg((9,)))])
 
 
@@ -93,7 +93,8 @@ def test_a_changed_image_is_decoded_anew(folder, date_kept):
     assert [white(image) for image in read(folder)[0]] == [False, True]
     changed = folder / "train" / "n01" / "images" / "n01_0.JPEG"
     before = changed.stat()
-    changed.write_bytes(archives.jpeg((255, 255, 255)))
+    content = archives.jpeg((255, 255, 255))
+    changed.write_bytes(content + bytes(before.st_size - len(content)))  # of the same size
     if date_kept:
         os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert [white(image) for image in read(folder)[0]] == [True, True]
