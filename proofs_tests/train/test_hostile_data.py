@@ -23,7 +23,10 @@ read = partial(readers.read_tiny_imagenet, split="train", count=2, shape=(3, 64,
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """A Tiny ImageNet of two classes, one black and one white image."""
-    pictures = {"n01": [archives.jpeg((0, 0, 0)) + bytes(99)], "n02": [archives.jpeg((255, 255, 255))]}
+    pictures = {
+        "n01": [archives.jpeg((0, 0, 0)) + bytes(99)],
+        "n02": [archives.jpeg((255, 255, 255))],
+    }
     return archives.tiny_imagenet(tmp_path / "tiny", pictures, [("n01", archives.jpeg((9,)))])
 
 
