@@ -74,7 +74,7 @@ def test_one_fault_of_some_kinds(tmp_path):
     kinds = ("odd place", "bad number", "hostile data", "command line by Hypothesis")
     words = [word for kind in kinds for word in ("--kind", kind)]
     command = [sys.executable, "-m", "proofs_tests.campaign", "--faults", "4", *words]
-    command += ["--report", str(tmp_path / "page.md")]
+    command += ["--report", str(tmp_path / "faults.txt")]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=ONE_THREAD)
     assert ended.returncode == 0, ended.stdout
-    assert "Campaign of 4 faults of 4 kinds" in (tmp_path / "page.md").read_text()
+    assert "Campaign of 4 faults of 4 kinds" in (tmp_path / "faults.txt").read_text()
