@@ -147,11 +147,11 @@ def save_masks(masks: Masks, path: str | Path, metadata: Mapping[str, str] | Non
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except BaseException as error:
-        with suppress(OSError):  # the first error is the one to report
-            partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno:
+    except OSError as error:
+        if error.errno:  # of the system: a full disk, a missing folder
             error.filename, error.filename2 = str(path), None
+            with suppress(OSError):  # the first error is the one to report
+                partial.unlink(missing_ok=True)
         raise
 
 
