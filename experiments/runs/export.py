@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from experiments.runs.build import probe_shape
 from experiments.runs.facts import flops_of
-from experiments.runs.inspection import checked, network
+from experiments.runs.files import owned
+from experiments.runs.inspection import Checked, checked, network
 from prune.compact import compact
-from train.files import whole
+from train.files import write_whole
 
 COMPACT = "compact.pt2"
 BATCHES = (1, 128)
@@ -46,8 +47,15 @@ def export(directory: Path, device: str, model: str | None = None) -> Export:
     Raises:
         FileNotFoundError: If a file of the run is missing.
         ValueError: As `inspect`, or if the network cannot be traced.
+        BlockingIOError: If another process works on this run: it would disturb the times.
+        OSError: If the file cannot be written.
     """
     run = checked(directory, model)
+    with owned(directory):
+        return _export(directory, run, device)
+
+
+def _export(directory: Path, run: Checked, device: str) -> Export:
     masked = network(directory, run, device)
     images = torch.randn(max(BATCHES), *probe_shape(run.config), device=device)
     small = compact(masked, images[:2])
@@ -77,8 +85,7 @@ def _save(net: nn.Module, images: Tensor, path: Path) -> None:
     """Write a torch.export program for batches of any size."""
     batch = torch.export.Dim("batch")
     program = torch.export.export(net, (images,), dynamic_shapes=({0: batch},))
-    with whole(path) as partial, open(partial, "wb") as file:
-        torch.export.save(program, file)
+    write_whole(path, lambda file: torch.export.save(program, file))
 
 
 @torch.no_grad()

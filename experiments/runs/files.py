@@ -14,7 +14,7 @@ from experiments.config import RunConfig
 from experiments.runs import packed
 from experiments.runs.owners import check_result, checksum, located, parsed, signed
 from experiments.runs.provenance import provenance, versions
-from train.files import whole
+from train.files import lock, whole
 
 RESULT, MASKS, LAYERS = "result.json", "masks.npz", "layers.csv"
 STEPS, HISTORY, WEIGHTS = "steps.csv", "history.csv", "weights.csv"
@@ -199,12 +199,8 @@ def owned(directory: Path) -> Iterator[None]:
         BlockingIOError: If another process holds it.
         OSError: If the directory cannot be made.
     """
-    import fcntl  # not on Windows, where the rest of the project can still be imported
-
     directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BlockingIOError(f"another process is working on {directory}") from None
+    with open(directory / ".lock", "w") as file:
+        if not lock(file):
+            raise BlockingIOError(f"another process is working on {directory}")
         yield
