@@ -34,6 +34,7 @@ NAMES = {
     "vgg19-plain": "VGG-19 without BN",
     "resnet18": "ResNet-18",
     "wrn18": "WideResNet-18",
+    **{f"resnet{depth}": f"ResNet-{depth}" for depth in (20, 32, 56, 110)},
     "mlp": "MLP",
     "digits": "digits",
     "mnist": "MNIST",

@@ -16,7 +16,7 @@ from experiments.runs.notes import heard
 from experiments.runs.progress import Silent
 from prune import Probe, apply, effective, load_masks, release
 from prune.bound import change_bound
-from prune.compact import compact
+from prune.compact import compact, parameters_left
 from train import checkpoint
 
 
@@ -102,8 +102,7 @@ def _left(directory: Path, config: RunConfig) -> str:
         small = compact(masked, torch.zeros(2, *probe_shape(config)))
     except (ValueError, FileNotFoundError) as error:
         return f"no smaller network: {error}"
-    before, after = (sum(p.numel() for p in net.parameters()) for net in (masked, small))
-    return f"compact would leave {after:,} of {before:,} parameters"
+    return parameters_left(masked, small)
 
 
 def _moved(run: Checked) -> str | None:

@@ -1,7 +1,6 @@
 """`prune.prune` equals Algorithm 1 as written; counts, scopes, open paths and refusals."""
 
 import copy
-import re
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -18,6 +17,7 @@ from proofs_tests.tools.torch_strategies import Apply, batch, fill, networks
 from prune import SCORES, Probe, apply, connected, prunable, prune
 from prune.masks import dense_masks, keep_top, kept, size
 from prune.positive import FLOWS
+from prune.schedules import CertifiedStop
 from train.models import build
 
 DATA_SCORES = ("snip", "grasp", "grasp-text", "skeletonization", "taylor-fo")
@@ -374,8 +374,8 @@ def test_certified_never_disconnects_a_residual_network(network):
     reached = 1
     try:
         masks = prune(model, "synflow", Probe(shape), N, schedule="certified")
-    except ValueError as error:
-        reached = int(re.match("certified stops at ([0-9,]+) weights", str(error))[1])
+    except CertifiedStop as stop:
+        reached = stop.reached
         masks = prune(model, "synflow", Probe(shape), Fraction(N, reached), schedule="certified")
     assert kept(masks) == reached
     assert connected(model, masks, shape)
