@@ -362,8 +362,9 @@ def test_certified_refuses_to_close_the_last_path(network):
             f"^certified stops at {L} weights, short of {L - 1}: removing any one more would close "
             f"the last path; compression {N / L:g} can be reached$"
         )
-        with pytest.raises(ValueError, match=why):
+        with pytest.raises(CertifiedStop, match=why) as stop:
             prune(model, "synflow", Probe(shape), Fraction(N, L - 1), schedule="certified")
+        assert stop.value.reached == L
 
 
 @given(open_networks())
@@ -479,9 +480,9 @@ def test_a_weight_that_is_not_finite_is_refused(score, bad):
     refused(f"{why} 1.weight, 2.weight$", score, Probe((4,)), 2, model=model)
 
 
-@pytest.mark.parametrize("factor", [1e200, 1e-200])
+@pytest.mark.parametrize("factor", [1e300, 1e-195])
 def test_flow_out_of_range_is_refused_with_the_layer(factor):
-    """R is never silently inf or 0: the first layer out of range is named (App. 11)."""
+    """R is 1e600 or 1e-390, which no scale reaches: the first layer is named (App. 11)."""
     model = chain()
     model[1].weight.data *= factor
     model[2].weight.data *= factor
