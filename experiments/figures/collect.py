@@ -36,6 +36,8 @@ NAMES = {
     "wrn18": "WideResNet-18",
     **{f"resnet{depth}": f"ResNet-{depth}" for depth in (20, 32, 56, 110)},
     "mlp": "MLP",
+    "train.small:vit": "small ViT",
+    "train.small:mobilenet_v3": "small MobileNetV3",
     "digits": "digits",
     "mnist": "MNIST",
     "fashion-mnist": "Fashion-MNIST",

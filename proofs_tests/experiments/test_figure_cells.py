@@ -17,6 +17,7 @@ from experiments.figures import (
 from experiments.resolve import resolve
 from experiments.runs.build import images, initial_model, probe, probe_shape
 from experiments.runs.progress import Silent
+from experiments.sweeps.presets import OTHERS
 from proofs_tests.tools.network_figures import Counter, tiny
 from prune import SCORES, Probe, Step, prune
 from prune.masks import dense_masks, size
@@ -180,6 +181,6 @@ def test_iou_is_intersection_over_union():
 
 
 def test_every_network_and_data_set_has_a_name_for_figures():
-    assert {*MODELS, *DATASETS} == {*collect.NAMES}
+    assert {*MODELS, *OTHERS["model"], *DATASETS} == {*collect.NAMES}
     config = resolve({"model": "resnet20", "dataset": "cifar100"})
     assert cells.title(config) == "ResNet-20, CIFAR-100 (32 px)"
