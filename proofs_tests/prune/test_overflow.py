@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from prune import Probe, apply, connected, prune
+from prune.fast.flow import read
 from prune.masks import dense_masks, kept, size
 from prune.overflow import fitted
 from prune.positive import flow_at_ends
@@ -118,6 +119,15 @@ def test_flow_enters_and_leaves_alike_at_any_scale():
     at_input, at_output = flow_at_ends(model, dense_masks(model), probe)
     assert probe.scale > 0 and at_input == at_output
     assert at_output == synaptic_flow(model, dense_masks(model), probe).R
+    assert connected(model, dense_masks(model), probe)
+
+
+def test_the_tape_repeats_a_scaled_pass():
+    """A tape that gave another R would be put aside, and each step would run the model."""
+    model, _ = deep_chain(110)
+    masks = dense_masks(model)
+    network, _ = read(model, masks, fitted(model, masks, Probe((2,))))
+    assert network.tape is not None and network.tape.scale > 0
 
 
 def test_what_an_embedding_returns_is_not_scaled():
