@@ -61,7 +61,7 @@ def step_row(step: Step, seconds: float) -> dict:
     return {
         "step": step.step,
         "kept": step.kept,
-        "R": step.R,
+        "R": f"{step.unscaled_R:.12g}" if step.scale else step.R,
         "prune_cut_ratio": step.prune_cut_ratio,
         "seconds": seconds,
     }

@@ -18,7 +18,7 @@ from experiments.runs.progress import Silent
 from experiments.runs.tensors import read_checkpoint, read_masks
 from prune import Probe, apply, effective, release
 from prune.bound import change_bound
-from prune.compact import compact
+from prune.compact import compact, parameters_left
 from train.models import is_factory
 
 
@@ -121,8 +121,7 @@ def _left(directory: Path, run: Checked) -> str:
         small = compact(masked, torch.zeros(2, *probe_shape(run.config)))
     except (ValueError, FileNotFoundError) as error:
         return f"no smaller network: {error}"
-    before, after = (sum(p.numel() for p in net.parameters()) for net in (masked, small))
-    return f"compact would leave {after:,} of {before:,} parameters"
+    return parameters_left(masked, small)
 
 
 def _moved(run: Checked) -> str | None:
