@@ -79,7 +79,9 @@ def test_so_it_is_for_networks_of_images_built_on_the_meta_device(name):
     model = set_equal(build(name, (3, 32, 32), 10), 2.0**-7)
     probe = Probe((3, 32, 32))
     assert_equal_to_one_draw(model, probe, 2.0**-7)
-    unbuilt = architecture_flow(lambda: build(name, (3, 32, 32), 10), (3, 32, 32), constant(2.0**-7))
+    unbuilt = architecture_flow(
+        lambda: build(name, (3, 32, 32), 10), (3, 32, 32), constant(2.0**-7)
+    )
     assert unbuilt == architecture_flow(model, probe, constant(2.0**-7))
 
 
