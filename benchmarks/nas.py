@@ -91,6 +91,12 @@ def ordered(values: NDArray) -> NDArray:
     return ranks(np.round(finite, 9))
 
 
+def correlations(values: NDArray, accuracy: NDArray) -> str:
+    """Return both rank correlations as text."""
+    place = ordered(values)
+    return f"{kendall(place, accuracy)}; {spearman(place, accuracy)}"
+
+
 @click.command()
 @click.argument("folder", type=FOLDER)
 def main(folder: Path) -> None:
@@ -101,12 +107,10 @@ def main(folder: Path) -> None:
     click.echo(f"all {len(bench201.CELLS):,} cells: {seconds:.1f} s of one thread, ", nl=False)
     click.echo(f"{1000 * seconds / len(bench201.CELLS):.2f} ms each; ", nl=False)
     click.echo(f"{np.isnan(flows.log_R).sum()} have no path\n")
-    click.echo("| data set | proxy | Kendall tau-b | Spearman rho |\n|---|---|---|---|")
-    for dataset in DATASETS:
-        for name, values, accuracy in rankings(folder, dataset):
-            found = ordered(values)
-            pair = f"{kendall(found, accuracy)} | {spearman(found, accuracy)}"
-            click.echo(f"| {dataset} | {name} | {pair} |")
+    click.echo(f"| tau-b; rho | {' | '.join(DATASETS)} |\n|---|---|---|---|")
+    for proxy in zip(*(rankings(folder, dataset) for dataset in DATASETS)):
+        found = (correlations(values, accuracy) for _, values, accuracy in proxy)
+        click.echo(f"| {proxy[0][0]} | {' | '.join(found)} |")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ FLOORS = {  # the rooms of a package, from the ground up; a room imports from lo
     "experiments": [
         {"config", "unbuilt"},
         {"resolve", "series"},
-        {"runs", "nas"},
+        {"runs"},
         {"sweeps"},
         {"checks", "figures"},
         {"commandline"},
