@@ -192,6 +192,13 @@ def test_the_network_stays_as_it_is():
     assert kinds.state(model) == before
 
 
+def test_trained_weights_and_statistics_are_not_read():
+    fresh, trained = (build("resnet20", (3, 32, 32), 10, width=0.25) for _ in range(2))
+    for t in (*trained.parameters(), *trained.buffers()):
+        t.data.mul_(3).add_(2)
+    assert architecture_flow(fresh, (3, 32, 32)) == architecture_flow(trained, (3, 32, 32))
+
+
 def test_inits_differ_by_a_factor_for_each_weight_on_a_path():
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
     ours, torchs = (architecture_flow(model, (4,), init).log_R for init in ("paper", "torch"))
