@@ -28,6 +28,7 @@ from experiments.commandline.options import (
     OWN_MODEL,
     PLACE_OPTIONS,
     RUN_OPTIONS,
+    SCORE_OPTIONS,
     SWEEP_OPTIONS,
     epochs_of,
     listed,
@@ -179,6 +180,19 @@ def diagnose(**given) -> None:
 
 
 @main.command()
+@click.argument("names", nargs=-1)
+@options(*SCORE_OPTIONS)
+def score(**given) -> None:
+    """Score architectures by their mean Synaptic Flow, from no weights: NAMES as of --model, files.
+
+    A file has one name a line.
+    """
+    from experiments.nas import scoring
+
+    click.echo("\n".join(parse(scoring.lines, **given)))
+
+
+@main.command()
 @click.argument("number", metavar="N", type=click.Choice(FIGURES))
 @click.option("--compute", is_flag=True, default=None, help="First compute the missing numbers.")
 @click.option("--full", is_flag=True, default=None, help="7, critical: also what takes long.")
@@ -210,14 +224,8 @@ def data() -> None:
 def data_list(data_dir: str) -> None:
     """List all data sets and the folder of each."""
     from experiments.commandline import reports
-    from train.data import DATASETS, locate
 
-    for name, dataset in DATASETS.items():
-        try:
-            where = str(locate(name, Path(data_dir)))
-        except FileNotFoundError:
-            where = "not here"
-        click.echo(reports.dataset(name, dataset, where))
+    click.echo(reports.datasets(Path(data_dir)))
 
 
 @data.command("fetch")

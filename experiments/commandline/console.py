@@ -180,10 +180,10 @@ def chosen_device(name: str | None) -> str:
     return parse(device_named, name or "auto")
 
 
-def parse(make, *arguments):
+def parse(make, *arguments, **named):
     """Call `make`; turn a ValueError into a click usage error (exit code 2)."""
     try:
-        return make(*arguments)
+        return make(*arguments, **named)
     except ValueError as error:
         raise click.UsageError(sentence(error)) from None
 

@@ -75,10 +75,18 @@ OPTIONS = {
         "default": None,
         "help": "Give the kept weights their initial values back, or not.  [rewind]",
     },
+    "mean-init": {
+        "type": click.Choice(["paper", "torch"]),
+        "default": "paper",
+        "show_default": True,
+        "help": "Initial weights: Kaiming normal, or PyTorch's own.",
+    },
+    "nas-bench-201": {"is_flag": True, "help": "All 15,625 cells of NAS-Bench-201, as CSV."},
     "data-dir": {"type": FOLDER, "default": "data", "show_default": True},
     "results": {"type": FOLDER, "default": "results", "show_default": True},
 }
 NETWORK_OPTIONS = ("model", "dataset", "seed", "width", "init", "device", "score-dtype")
+SCORE_OPTIONS = ("dataset", "width", "mean-init", "nas-bench-201")
 PRUNING_OPTIONS = (
     "pruner",
     "compression",
