@@ -17,6 +17,7 @@ from experiments.commandline.console import (
     parse,
     progress,
     refuse_unfinished,
+    show_images,
     show_published,
     show_result,
 )
@@ -129,13 +130,9 @@ def selfcheck(ctx: click.Context, device: str, published: bool, data_dir, result
     With --published: train VGG-16 on CIFAR-100, dense, for 20 epochs with each recipe, and show
     the losses beside the published ones. That takes minutes on a GPU and days on a CPU.
     """
-    device = chosen_device(device)
-    sources = map(ctx.get_parameter_source, ("data_dir", "results"))
-    if not published and any(source.name != "DEFAULT" for source in sources):
-        raise click.UsageError("--data-dir and --results are for selfcheck --published")
     if published:
-        show_published(device, data_dir, results)
-    elif not all_pass(device):
+        show_published(chosen_device(device), data_dir, results)
+    elif not all_pass(ctx, chosen_device(device)):
         ctx.exit(1)
 
 
@@ -233,12 +230,9 @@ def data_list(data_dir: str) -> None:
 @options("data-dir")
 def data_fetch(name: str, data_dir: str) -> None:
     """Download NAME, check its checksum, unpack it."""
-    from experiments.runs.progress import counter
     from train.fetch import fetch
 
-    with progress() as bar:
-        text = fetch(name, Path(data_dir), counter(bar, f"fetching {name}"))
-    click.echo(text)
+    show_images(fetch, name, data_dir, f"fetching {name}")
 
 
 @data.command("verify")
@@ -246,12 +240,9 @@ def data_fetch(name: str, data_dir: str) -> None:
 @options("data-dir")
 def data_verify(name: str, data_dir: str) -> None:
     """Load all of NAME and check counts, shapes and labels."""
-    from experiments.runs.progress import counter
     from train.fetch import verify
 
-    with progress() as bar:
-        text = verify(name, Path(data_dir), counter(bar, "reading images"))
-    click.echo(text)
+    show_images(verify, name, data_dir, "reading images")
 
 
 if __name__ == "__main__":

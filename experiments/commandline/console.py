@@ -111,6 +111,15 @@ def progress():
         yield bar
 
 
+def show_images(act, name: str, data_dir: str, label: str) -> None:
+    """Call `act` on a data set, show how far it is, and print what it returns."""
+    from experiments.runs.progress import counter
+
+    with progress() as bar:
+        text = act(name, Path(data_dir), counter(bar, label))
+    click.echo(text)
+
+
 def show_result(path: Path) -> None:
     """Print the outcome of a run and the path of its result file."""
     from experiments.commandline import reports
@@ -135,8 +144,11 @@ def refuse_unfinished(outcomes: Sequence, count: int) -> None:
         raise click.ClickException(reports.undone(undone, count) + remedy(undone[0], program))
 
 
-def all_pass(device: str) -> bool:
+def all_pass(ctx: click.Context, device: str) -> bool:
     """Run the checks of selfcheck and print a report. Returns False if one fails."""
+    sources = map(ctx.get_parameter_source, ("data_dir", "results"))
+    if any(source.name != "DEFAULT" for source in sources):
+        raise click.UsageError("--data-dir and --results are for selfcheck --published")
     from experiments.checks.selfcheck import machine, selfcheck
 
     click.echo(f"selfcheck on {machine(device)}\n")
