@@ -26,7 +26,6 @@ from experiments.commandline.options import (
     FIGURES,
     IMP_OPTIONS,
     NETWORK_OPTIONS,
-    OWN_MODEL,
     PLACE_OPTIONS,
     RUN_OPTIONS,
     SCORE_OPTIONS,
@@ -36,6 +35,7 @@ from experiments.commandline.options import (
     lists,
     options,
     part_of,
+    trusted,
 )
 from synflow import __version__
 from train import launch
@@ -138,20 +138,20 @@ def selfcheck(ctx: click.Context, device: str, published: bool, data_dir, result
 
 @main.command("inspect")
 @click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
-@OWN_MODEL
-def inspect_command(directory: Path, model: str | None) -> None:
+@trusted
+def inspect_command(directory: Path, **named: str | None) -> None:
     """Show layers, weights on a path, connected or not, and the certificate of Theorem 4."""
     from experiments.commandline import reports
     from experiments.runs.inspection import inspect
 
-    click.echo(reports.inspection(inspect(directory, model)))
+    click.echo(reports.inspection(inspect(directory, **named)))
 
 
 @main.command("export")
 @click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
 @options("device")
-@OWN_MODEL
-def export_command(directory: Path, device: str | None, model: str | None) -> None:
+@trusted
+def export_command(directory: Path, device: str | None, **named: str | None) -> None:
     """Remove the channels that no layer reads, and measure the smaller network's speed.
 
     Writes compact.pt2 beside the run's files: `torch.export.load(path).module()` runs it.
@@ -159,7 +159,7 @@ def export_command(directory: Path, device: str | None, model: str | None) -> No
     from experiments.commandline import reports
     from experiments.runs.export import export
 
-    click.echo(reports.export(export(directory, chosen_device(device), model)))
+    click.echo(reports.export(export(directory, chosen_device(device), **named)))
 
 
 @main.command()

@@ -154,7 +154,8 @@ def restore(stored: Mapping[str, object]) -> RunConfig:
         raise ValueError(f"the stored config lacks {', '.join(sorted(missing))}")
     if wrong := [name for name, value in stored.items() if not fits(value, kinds[name])]:
         raise ValueError(f"{wrong[0]} of the stored config is of a wrong kind")
-    known(stored["dataset"])
+    if ":" not in stored["dataset"]:  # a user's own is not opened
+        known(stored["dataset"])
     text = "bn" not in stored and stored["pruner"] == "grasp"
     renamed = {"pruner": "grasp-text"} if text else {}
     lists = {name: tuple(stored[name]) for name in ("lr_drops", "exclude") if name in stored}

@@ -54,6 +54,11 @@ def factory(name: str) -> Callable[..., nn.Module]:
     return imported("model", name, "factory")
 
 
+def is_code(name: str) -> bool:
+    """True for `package.module:function`: using this model, data set or score runs user's code."""
+    return ":" in name and not name.startswith(("torchvision:", "timm:", "folder:"))
+
+
 def imported(option: str, name: str, noun: str = "function") -> Callable:
     """Import the user's function `package.module:function`, also from the current folder.
 

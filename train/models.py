@@ -209,11 +209,6 @@ def build(name: str, shape: Shape, classes: int, width: float = 1, init: str = "
     return model
 
 
-def is_factory(name: str) -> bool:
-    """True for `package.module:factory`: the user's code, which building this model runs."""
-    return name not in MODELS and not name.startswith("torchvision:")
-
-
 def check_name(name: str) -> None:
     """Raise ValueError unless `build` has a model of this name (a factory is not yet called)."""
     if name.startswith("torchvision:"):

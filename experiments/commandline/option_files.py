@@ -77,19 +77,16 @@ def like(path: Path, typed: Mapping[str, object]) -> dict[str, object]:
     from experiments.config import restore
     from experiments.resolve import options_of
     from experiments.runs.files import read_result
+    from train.foreign import is_code
 
     config = restore(read_result(path)["config"])
     given = {name: value for name, value in typed.items() if value is not None}
     if config.cycles:
         raise ValueError(f"{path} is a result of imp, which has no --like")
-    code = {name: getattr(config, name) for name in CODE if _is_code(getattr(config, name))}
+    code = {name: getattr(config, name) for name in CODE if is_code(getattr(config, name))}
     for name, value in code.items():
         if name not in given:
             raise ValueError(
                 f"{path} names code, which is run only if it is typed: --{name} {value}"
             )
     return options_of(replace(config, **{name: given[name] for name in code})) | given
-
-
-def _is_code(name: str) -> bool:
-    return ":" in name and not name.startswith(("torchvision:", "timm:", "folder:"))

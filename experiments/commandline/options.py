@@ -144,9 +144,17 @@ SWEEP_OPTIONS = (
 )
 
 
-OWN_MODEL = click.option(
-    "--model", help="The run's model, if it is package.module:factory: that module is run."
-)
+TRUSTED = {  # of inspect and export: the modules that a result file names and that may be run
+    "model": "The run's model, if it is package.module:factory: that module is run.",
+    "dataset": "The run's data set, if it is package.module:function: that module is run.",
+}
+
+
+def trusted(command):
+    """Give a command the options that name a run's modules again."""
+    for name, text in reversed(TRUSTED.items()):
+        command = click.option(f"--{name}", help=text)(command)
+    return command
 
 
 def options(*names: str):

@@ -15,7 +15,7 @@ from experiments.runs.progress import Silent
 from experiments.runs.tensors import read_masks
 from experiments.series import DENSE, Series
 from prune import apply
-from train.models import is_factory
+from train.foreign import is_code
 
 CAPTION = (
     "Top-1 test accuracy, {which}: mean (line) and range (band) over seeds (up to {seeds}), "
@@ -77,7 +77,7 @@ def training_flops(result: Mapping) -> int | None:
 def _computed(config: RunConfig, directory: Path) -> dict | None:
     """The size of what a run without cycles trains, from its masks; None without them."""
     kept = (directory / MASKS).exists()
-    if config.cycles or is_factory(config.model) or not (kept or config.compression == 1):
+    if config.cycles or is_code(config.model) or not (kept or config.compression == 1):
         return None
     model = initial_model(config)
     if kept:

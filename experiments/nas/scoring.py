@@ -9,6 +9,7 @@ from torch import nn
 from experiments.nas import bench201
 from prune import architecture_flow
 from train.data import known
+from train.foreign import is_code
 from train.models import build, input_shape
 
 HEAD = f"{'log E[R]':>12}{'log score':>12}{'on a path':>11}{'deviation':>11}  architecture"
@@ -68,8 +69,7 @@ def table(names: Sequence[str], dataset: str, width: float, init: str) -> Iterat
 
 def _network(name: str, shape: tuple[int, int, int], classes: int, width: float) -> nn.Module:
     """Return the network: without weights, but for a user's factory, which may need them."""
-    is_factory = ":" in name and not name.startswith("torchvision:")
-    with torch.device("cpu" if is_factory else "meta"):
+    with torch.device("cpu" if is_code(name) else "meta"):
         return build(name, shape, classes, width)
 
 

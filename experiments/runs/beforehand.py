@@ -10,7 +10,7 @@ from experiments.config import RunConfig
 from experiments.runs.build import initial_model, probe_shape
 from experiments.unbuilt import check_steps
 from prune import prunable
-from train.models import is_factory
+from train.foreign import is_code
 from train.ranks import ranks
 
 
@@ -22,10 +22,10 @@ def check_network(config: RunConfig) -> None:
             steps, nothing in it can be trained, or its batch norm would get a batch of one image.
     """
     least = _smallest_share(config)
-    if not is_factory(config.model) and least > 1:
+    if not is_code(config.model) and least > 1:
         return
     model = initial_model(replace(config, device="cpu"))
-    if is_factory(config.model):
+    if is_code(config.model):
         _check_weights(config, model)
     if config.epochs and least == 1 and _fails_alone(config, model):
         raise ValueError(

@@ -33,7 +33,9 @@ class Export:
     difference: float  # of the outputs, relative to the largest, in float64
 
 
-def export(directory: Path, device: str, model: str | None = None) -> Export:
+def export(
+    directory: Path, device: str, model: str | None = None, dataset: str | None = None
+) -> Export:
     """Remove the channels that a run's network does not need, save the rest, and time it.
 
     The file is a torch.export program for batches of any size:
@@ -43,6 +45,7 @@ def export(directory: Path, device: str, model: str | None = None) -> Export:
         directory: Of a finished run; without epochs its network is exported untrained.
         device: The network is timed and saved on it.
         model: As for `inspect`.
+        dataset: Likewise.
 
     Raises:
         FileNotFoundError: If a file of the run is missing.
@@ -50,7 +53,7 @@ def export(directory: Path, device: str, model: str | None = None) -> Export:
         BlockingIOError: If another process works on this run: it would disturb the times.
         OSError: If the file cannot be written.
     """
-    run = checked(directory, model)
+    run = checked(directory, model, dataset)
     with owned(directory):
         return _export(directory, run, device)
 

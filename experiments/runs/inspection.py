@@ -19,7 +19,7 @@ from experiments.runs.tensors import read_checkpoint, read_masks
 from prune import Probe, apply, effective, release
 from prune.bound import change_bound
 from prune.compact import compact, parameters_left
-from train.models import is_factory
+from train.foreign import is_code
 
 
 class Inspection(NamedTuple):
@@ -41,7 +41,7 @@ class Checked(NamedTuple):
     masks: dict[str, Tensor]
 
 
-def inspect(directory: Path, model: str | None = None) -> Inspection:
+def inspect(directory: Path, model: str | None = None, dataset: str | None = None) -> Inspection:
     """Read the result and the rows of layers.csv of a run, and check its masks.
 
     The network is built again; counts, densities, `effective` and `connected` are computed again.
@@ -50,12 +50,14 @@ def inspect(directory: Path, model: str | None = None) -> Inspection:
         directory: Of the run.
         model: The name of the run's model. It must be given if that is a function of a module,
             which is never called because a result file names it.
+        dataset: The name of the run's data set; likewise.
 
     Raises:
         FileNotFoundError: If a file of the run is missing.
-        ValueError: If a file is damaged or that of another run, or the model must be named.
+        ValueError: If a file is damaged or that of another run, or the user must name the model
+            or the data set.
     """
-    run = checked(directory, model)
+    run = checked(directory, model, dataset)
     with heard([], Silent()):
         live = effective(run.model, run.masks, Probe(probe_shape(run.config)))
     dead = dead_channels(run.model, live)
@@ -66,14 +68,15 @@ def inspect(directory: Path, model: str | None = None) -> Inspection:
     return Inspection(run.result, run.layers, _left(directory, run), _moved(run))
 
 
-def checked(directory: Path, model: str | None = None) -> Checked:
+def checked(directory: Path, model: str | None = None, dataset: str | None = None) -> Checked:
     """Read the files of a finished run, build its network, and compare what both show.
 
     Arguments and errors are those of `inspect`.
     """
     result = files.read_result(directory / files.RESULT)
     config = restore(result["config"])
-    _check_trust(directory, config.model, model)
+    for option, named in (("model", model), ("dataset", dataset)):
+        _check_trust(directory, option, getattr(config, option), named)
     sums = result.get(SUMS, {})
     layers = files.read_rows(directory / files.LAYERS, files.LAYER_COLUMNS, sums)
     steps = files.read_rows(directory / files.STEPS, files.STEP_COLUMNS, sums)
@@ -88,14 +91,14 @@ def checked(directory: Path, model: str | None = None) -> Checked:
     return Checked(result | facts, here, layers, net, masks)
 
 
-def _check_trust(directory: Path, stored: str, named: str | None) -> None:
-    """Refuse a network of a user's module unless the user names it again."""
+def _check_trust(directory: Path, option: str, stored: str, named: str | None) -> None:
+    """Refuse a function of a user's module unless the user names it again."""
     if named not in (None, stored):
-        raise ValueError(f"the network of {directory} is {stored}, not {named}")
-    if named is None and is_factory(stored):
+        raise ValueError(f"the {option} of {directory} is {stored}, not {named}")
+    if named is None and is_code(stored):
         raise ValueError(
-            f"the network of {directory} is {stored}: a module that a result file names is not "
-            f"run; if you trust it, add --model {stored}"
+            f"the {option} of {directory} is {stored}: a module that a result file names is not "
+            f"run; if you trust it, add --{option} {stored}"
         )
 
 

@@ -1,5 +1,6 @@
 """A user's own images: folders of pictures and functions that return arrays."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,19 @@ def test_runs_train_on_it_and_figure_6_shows_them(tmp_path, monkeypatch, kind):
     drawn = call("figure", 6)
     assert drawn.exit_code == 0, drawn.output
     assert (tmp_path / "results/figures/figure6.png").exists()
+
+
+def test_a_function_that_a_result_names_is_not_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my_data.py").write_text(f"from {FUNCTIONS} import stripes\n")
+    done = call("run", "--dataset", "my_data:stripes", "--epochs", 0)
+    assert done.exit_code == 0, done.output
+    directory = Path(done.stdout.splitlines()[-1].removeprefix("result: ")).parent
+    del sys.modules["my_data"]
+    refused = call("inspect", directory)
+    assert refused.exit_code == 1 and "add --dataset my_data:stripes" in refused.stderr
+    assert "my_data" not in sys.modules
+    assert call("inspect", directory, "--dataset", "my_data:stripes").exit_code == 0
 
 
 def test_a_network_learns_the_arrays(tmp_path):
