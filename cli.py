@@ -17,21 +17,25 @@ from experiments.commandline.console import (
     parse,
     progress,
     refuse_unfinished,
+    show_images,
     show_published,
     show_result,
 )
+from experiments.commandline.option_files import config_file, like_file
 from experiments.commandline.options import (
     FIGURES,
     IMP_OPTIONS,
     NETWORK_OPTIONS,
     PLACE_OPTIONS,
     RUN_OPTIONS,
+    SCORE_OPTIONS,
     SWEEP_OPTIONS,
     epochs_of,
     listed,
     lists,
     options,
     part_of,
+    trusted,
 )
 from synflow import __version__
 from train import launch
@@ -48,6 +52,8 @@ def main(ctx: click.Context) -> None:
 
 
 @main.command()
+@config_file
+@like_file
 @options(*RUN_OPTIONS)
 def run(**given) -> None:
     """Run one experiment: build, prune at initialisation, train, evaluate, save.
@@ -64,6 +70,7 @@ def run(**given) -> None:
 
 
 @main.command()
+@config_file
 @click.option("--preset", help="A named sweep: laptop, laptop-pruners, ...", **listed(str))
 @lists
 @options(*SWEEP_OPTIONS)
@@ -76,6 +83,7 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
     Compression 1 is trained once per seed, for all pruners.
     """
     from experiments.commandline import reports
+    from experiments.resolve import at_least
     from experiments.sweeps import grid, presets
     from experiments.sweeps import sweep as sweeps
 
@@ -84,8 +92,7 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
     configs = parse(presets.preset, names, given) if names else parse(grid.of_lists, given)
     if shard:
         configs = parse(lambda: grid.shard(configs, *part_of(shard)))
-    if jobs < 1:
-        raise click.UsageError(f"--jobs must be at least 1, not {jobs}")
+    parse(at_least, "jobs", jobs, 1)
     if dry_run:
         click.echo(reports.plan(sweeps.plan(configs, jobs), jobs))
         return
@@ -96,6 +103,7 @@ def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
 
 
 @main.command()
+@config_file
 @options(*IMP_OPTIONS)
 def imp(**given) -> None:
     """Prune by magnitude in cycles of train, prune and rewind; then train once more.
@@ -122,30 +130,28 @@ def selfcheck(ctx: click.Context, device: str, published: bool, data_dir, result
     With --published: train VGG-16 on CIFAR-100, dense, for 20 epochs with each recipe, and show
     the losses beside the published ones. That takes minutes on a GPU and days on a CPU.
     """
-    device = chosen_device(device)
-    sources = map(ctx.get_parameter_source, ("data_dir", "results"))
-    if not published and any(source.name != "DEFAULT" for source in sources):
-        raise click.UsageError("--data-dir and --results are for selfcheck --published")
     if published:
-        show_published(device, data_dir, results)
-    elif not all_pass(device):
+        show_published(chosen_device(device), data_dir, results)
+    elif not all_pass(ctx, chosen_device(device)):
         ctx.exit(1)
 
 
 @main.command("inspect")
 @click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
-def inspect_command(directory: Path) -> None:
+@trusted
+def inspect_command(directory: Path, **named: str | None) -> None:
     """Show layers, weights on a path, connected or not, and the certificate of Theorem 4."""
     from experiments.commandline import reports
     from experiments.runs.inspection import inspect
 
-    click.echo(reports.inspection(inspect(directory)))
+    click.echo(reports.inspection(inspect(directory, **named)))
 
 
 @main.command("export")
 @click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
 @options("device")
-def export_command(directory: Path, device: str | None) -> None:
+@trusted
+def export_command(directory: Path, device: str | None, **named: str | None) -> None:
     """Remove the channels that no layer reads, and measure the smaller network's speed.
 
     Writes compact.pt2 beside the run's files: `torch.export.load(path).module()` runs it.
@@ -153,7 +159,7 @@ def export_command(directory: Path, device: str | None) -> None:
     from experiments.commandline import reports
     from experiments.runs.export import export
 
-    click.echo(reports.export(export(directory, chosen_device(device))))
+    click.echo(reports.export(export(directory, chosen_device(device), **named)))
 
 
 @main.command()
@@ -168,6 +174,19 @@ def diagnose(**given) -> None:
 
     config = configured(given)
     click.echo(report(config, diagnose_network(config)))
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@options(*SCORE_OPTIONS)
+def score(**given) -> None:
+    """Score architectures by their mean Synaptic Flow, from no weights: NAMES as of --model, files.
+
+    A file has one name a line.
+    """
+    from experiments.nas import scoring
+
+    click.echo("\n".join(parse(scoring.lines, **given)))
 
 
 @main.command()
@@ -202,14 +221,8 @@ def data() -> None:
 def data_list(data_dir: str) -> None:
     """List all data sets and the folder of each."""
     from experiments.commandline import reports
-    from train.data import DATASETS, locate
 
-    for name, dataset in DATASETS.items():
-        try:
-            where = str(locate(name, Path(data_dir)))
-        except FileNotFoundError:
-            where = "not here"
-        click.echo(reports.dataset(name, dataset, where))
+    click.echo(reports.datasets(Path(data_dir)))
 
 
 @data.command("fetch")
@@ -217,12 +230,9 @@ def data_list(data_dir: str) -> None:
 @options("data-dir")
 def data_fetch(name: str, data_dir: str) -> None:
     """Download NAME, check its checksum, unpack it."""
-    from experiments.runs.progress import counter
     from train.fetch import fetch
 
-    with progress() as bar:
-        text = fetch(name, Path(data_dir), counter(bar, f"fetching {name}"))
-    click.echo(text)
+    show_images(fetch, name, data_dir, f"fetching {name}")
 
 
 @data.command("verify")
@@ -230,12 +240,9 @@ def data_fetch(name: str, data_dir: str) -> None:
 @options("data-dir")
 def data_verify(name: str, data_dir: str) -> None:
     """Load all of NAME and check counts, shapes and labels."""
-    from experiments.runs.progress import counter
     from train.fetch import verify
 
-    with progress() as bar:
-        text = verify(name, Path(data_dir), counter(bar, "reading images"))
-    click.echo(text)
+    show_images(verify, name, data_dir, "reading images")
 
 
 if __name__ == "__main__":

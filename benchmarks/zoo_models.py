@@ -11,7 +11,7 @@ import click
 import torch
 from torch import nn
 
-SIZES = (64, 80, 96, 128, 192, 224, 256)  # px; the first that the model runs on is taken
+SIZES = (64, 70, 80, 96, 128, 192, 224, 256)  # px; the first that the model runs on is taken
 TIMM = """
     resnet18 resnet26d resnext50_32x4d seresnet18 resnetv2_50 densenet121 dla34 dla46_c
     hrnet_w18_small ese_vovnet19b_slim res2net50_14w_8s skresnet18 resnest14d cspresnet50

@@ -4,12 +4,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from math import inf
 from pathlib import Path
+from types import UnionType
+from typing import get_args, get_origin
 
 import torch
 
-from prune.pruning import default_steps
-from prune.scores import READS_DATA, TEMPERATURE
+from experiments.pruners import reads_data
+from prune.scores import TEMPERATURE
 from train.data import Dataset, known
 from train.recipes import RECIPES, Recipe
 
@@ -102,7 +105,7 @@ class RunConfig:
     @property
     def reads_data(self) -> bool:
         """True if the run needs the data set on disk."""
-        return self.epochs > 0 or self.pruner in READS_DATA
+        return self.epochs > 0 or reads_data(self.pruner)
 
     @property
     def decisive(self) -> dict:
@@ -123,17 +126,15 @@ class RunConfig:
             chosen["temperature"] = TEMPERATURE
         chosen["device"] = torch.device(self.device).type  # cuda:1 is as good as cuda:0
         digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
-        model = self.model.replace(":", "-").replace("/", "-")
-        pruner = f"imp{self.cycles}" if self.cycles else self.pruner
-        name = f"{model}-{self.dataset}-{pruner}-{self.compression:g}-seed{self.seed}-{digest}"
+        model, dataset = in_file_names(self.model), in_file_names(self.dataset)
+        pruner = f"imp{self.cycles}" if self.cycles else in_file_names(self.pruner)
+        name = f"{model}-{dataset}-{pruner}-{self.compression:g}-seed{self.seed}-{digest}"
         return Path(self.results).absolute() / name
 
 
-def usual_steps(pruner: str, schedule: str) -> int | None:
-    """The number of pruning steps where none is given; None where certified decides."""
-    if schedule == "certified":
-        return None
-    return default_steps(pruner)
+def in_file_names(name: str) -> str:
+    """The name of a model, a data set or a score as file names have it, at most 100 characters."""
+    return name.replace(":", "-").replace("/", "-").replace("\\", "-")[-100:]
 
 
 def restore(stored: Mapping[str, object]) -> RunConfig:
@@ -142,14 +143,43 @@ def restore(stored: Mapping[str, object]) -> RunConfig:
     A field that came later has its value in BEFORE. `grasp` of before `bn` is `grasp-text`.
 
     Raises:
-        ValueError: If a field is unknown, or one is missing that every version wrote.
+        ValueError: If a field is unknown or has a wrong kind of value, or one is missing that
+            every version wrote, or there is no such data set.
     """
-    names = {field.name for field in fields(RunConfig)} - set(ELSEWHERE)
+    kinds = {field.name: field.type for field in fields(RunConfig)}
+    names = set(kinds) - set(ELSEWHERE)
     if unknown := set(stored) - names:
         raise ValueError(f"the stored config has unknown fields: {', '.join(sorted(unknown))}")
     if missing := names - set(stored) - set(BEFORE):
         raise ValueError(f"the stored config lacks {', '.join(sorted(missing))}")
+    if wrong := [name for name, value in stored.items() if not fits(value, kinds[name])]:
+        raise ValueError(f"{wrong[0]} of the stored config is of a wrong kind")
+    if ":" not in stored["dataset"]:  # a user's own is not opened
+        known(stored["dataset"])
     text = "bn" not in stored and stored["pruner"] == "grasp"
     renamed = {"pruner": "grasp-text"} if text else {}
     lists = {name: tuple(stored[name]) for name in ("lr_drops", "exclude") if name in stored}
     return RunConfig(**BEFORE | {**stored, **renamed, **lists})
+
+
+def fits(value: object, kind: object) -> bool:
+    """True if a value that was read from JSON is of this kind. NaN and infinity are no numbers.
+
+    Args:
+        value: Lists stand for tuples.
+        kind: A type; a union; list, tuple or dict of a type, as in `tuple[int, ...]`; a tuple of
+            kinds, one of which is enough; or a dict: entries that the value has, and their kinds.
+    """
+    if isinstance(kind, dict):
+        entries = value if isinstance(value, dict) else {}
+        return all(name in entries and fits(entries[name], k) for name, k in kind.items())
+    origin, parts = get_origin(kind), get_args(kind)
+    if isinstance(kind, tuple) or origin is UnionType:
+        return any(fits(value, part) for part in parts or kind)
+    if origin in (list, tuple):
+        return isinstance(value, list | tuple) and all(fits(item, parts[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(fits(item, parts[1]) for item in value.values())
+    if kind is float:
+        return type(value) in (int, float) and -inf < value < inf
+    return value is kind or type(value) is kind  # True is no int

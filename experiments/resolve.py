@@ -5,17 +5,19 @@ from math import inf
 
 import torch
 
-from experiments.config import ABLATIONS, BN, DTYPES, HYPERPARAMETERS, RunConfig, usual_steps
-from experiments.unbuilt import network_facts
+from experiments.config import ABLATIONS, BN, DTYPES, HYPERPARAMETERS, RunConfig
+from experiments.pruners import reads_data, usual_steps
+from experiments.unbuilt import affordable_facts, check_steps
 from prune.allocation import ALLOCATIONS
 from prune.positive import FLOWS
 from prune.schedules import SCHEDULES, SCOPES, target
-from prune.scores import READS_DATA, SCORES
 from train.data import known
 from train.initial import INITS
 from train.models import MODELS, check_name
 from train.prepared import PRECISIONS, best_precision
 from train.recipes import RECIPES
+
+DECIDING = ("model", "dataset", "pruner", "schedule", "recipe")  # of the defaults of others
 
 
 def resolve(given: Mapping[str, object]) -> RunConfig:
@@ -40,7 +42,6 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
     check_name(model)
     known(dataset)
     pruner = given.get("pruner", default.pruner)
-    one_of("pruner", pruner, SCORES)
     one_of("recipe", given.get("recipe", default.recipe), RECIPES)
     recipe = RECIPES[given.get("recipe", default.recipe)](model, dataset)
     filled = {name: getattr(recipe, name) for name in ("epochs", *HYPERPARAMETERS)}
@@ -50,6 +51,15 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
     config = RunConfig(**filled | given | {"device": device})
     check(config, given)
     return config
+
+
+def options_of(config: RunConfig) -> dict[str, object]:
+    """The fewest options that make a configuration: `resolve` of them gives it again."""
+    default = RunConfig()
+    chosen = {name: getattr(config, name) for name in DECIDING}
+    chosen = {name: value for name, value in chosen.items() if value != getattr(default, name)}
+    filled = resolve(chosen)
+    return chosen | {n: v for n, v in config.decisive.items() if v != getattr(filled, n)}
 
 
 def check(config: RunConfig, given: Mapping[str, object]) -> None:
@@ -80,7 +90,7 @@ def _check_pruning(config: RunConfig, given: Mapping[str, object]) -> None:
     one_of("bn", config.bn, BN)
     at_least("compression", config.compression, 1)
     at_least("seed", config.seed, 0)
-    if "bn" in given and config.pruner not in READS_DATA:
+    if "bn" in given and not reads_data(config.pruner):
         raise ValueError(f"--bn does nothing: {config.pruner} reads no data")
     if config.schedule == "certified":
         if config.pruner not in FLOWS:
@@ -89,7 +99,7 @@ def _check_pruning(config: RunConfig, given: Mapping[str, object]) -> None:
         if "steps" in given or config.scope == "local":
             raise ValueError("--schedule certified takes no --steps and no --scope local")
         return
-    at_least("steps", config.steps, 1)
+    at_least("cycles" if config.cycles else "steps", config.steps, 1)
     if config.steps == 1 and "schedule" in given:
         raise ValueError("--schedule does nothing with one pruning step; give --steps 2 or more")
 
@@ -131,7 +141,8 @@ def _check_training(config: RunConfig, given: Mapping[str, object]) -> None:
     _refuse_without_epochs(config, [name for name in trains if name in given])
     drops = config.lr_drops
     if any(not 0 < drop < config.epochs for drop in drops) and "lr_drops" in given:
-        raise ValueError(f"--lr-drops must lie between 1 and {config.epochs - 1}, not {drops}")
+        given = ", ".join(number(drop) for drop in drops)
+        raise ValueError(f"--lr-drops must lie between 1 and {config.epochs - 1}, not {given}")
     if list(drops) != sorted(set(drops)):
         raise ValueError(f"--lr-drops must increase, not {drops}")
     if "drop_factor" in given and not any(drop < config.epochs for drop in drops):
@@ -151,13 +162,13 @@ def _check_train_images(config: RunConfig) -> None:
     if not config.reads_data:
         raise ValueError("--train-images does nothing: nothing is trained, no data is read")
     least, reads = 1, ""
-    if config.pruner in READS_DATA:
+    if reads_data(config.pruner):
         least = 10 * config.data.classes
         reads = f", and {config.pruner} reads {least}"
     most = config.data.train_size - 1
     if not least <= config.train_images <= most:
         raise ValueError(
-            f"--train-images must be from {least} to {most}, not {config.train_images}: "
+            f"--train-images must be from {least} to {most}, not {number(config.train_images)}: "
             f"{config.dataset} has {config.data.train_size}{reads}"
         )
 
@@ -188,8 +199,10 @@ def _check_model(config: RunConfig, given: Mapping[str, object]) -> None:
     if config.width != 1 and config.model not in MODELS:
         raise ValueError(f"--width scales {', '.join(MODELS)}; not {config.model}")
     if config.model in MODELS or config.model.startswith("torchvision:"):
-        network = config.model, config.dataset, config.width, config.init
-        size, normalised = network_facts(*network, config.exclude)
+        size, normalised = affordable_facts(
+            config.model, config.dataset, config.width, config.init, config.exclude
+        )
+        check_steps(config.steps, size)
         target(size, config.compression)
         if "bn" in given and not normalised:
             raise ValueError(f"--bn does nothing: {config.model} has no batch norm")
@@ -222,6 +235,14 @@ def one_of(option: str, value: object, allowed: Collection[str]) -> None:
 
 
 def at_least(option: str, value: float, least: float) -> None:
-    """Refuse a number below the least one, an infinite one and NaN."""
+    """Refuse a number below the least one, above 64 bits, an infinite one and NaN."""
     if not least <= value < inf:
-        raise ValueError(f"--{option} must be at least {least}, not {value:g}")
+        raise ValueError(f"--{option} must be at least {least}, not {number(value)}")
+    if isinstance(value, int) and value >= 2**63:
+        raise ValueError(f"--{option} must be below 2^63, not {number(value)}")
+
+
+def number(value: float) -> str:
+    """The text of a number, short also for one of hundreds of digits."""
+    long = isinstance(value, int) and abs(value) >= 2**63
+    return f"a number of {len(str(abs(value)))} digits" if long else f"{value:g}"

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from experiments.config import RunConfig, usual_steps
+from experiments.config import RunConfig
+from experiments.pruners import is_own, usual_steps
 
 
 class Series(NamedTuple):
@@ -11,7 +12,7 @@ class Series(NamedTuple):
     A field that is None has the value with which the paper uses the pruner.
     """
 
-    pruner: str  # a name in SCORES; "imp"; "dense" where nothing is pruned
+    pruner: str  # a name in SCORES; the user's function; "imp"; "dense" where nothing is pruned
     schedule: str | None = None
     scope: str | None = None
     score_dtype: str | None = None
@@ -65,11 +66,16 @@ def series_of(config: RunConfig) -> Series:
         scope=_unless(config.scope, "global"),
         score_dtype=_unless(config.score_dtype, "float64"),
         ablate=config.ablate,
-        steps=_unless(config.steps, usual_steps(config.pruner, config.schedule)),
+        steps=_unless(config.steps, _usual_steps(config)),
         exclude=config.exclude,
         allocation=config.allocation,
         bn=_unless(config.bn, "running"),
     )
+
+
+def _usual_steps(config: RunConfig) -> int | None:
+    """The usual number of steps; none of a user's function, which results must not import."""
+    return None if is_own(config.pruner) else usual_steps(config.pruner, config.schedule)
 
 
 def _unless(value, usual):

@@ -1,11 +1,14 @@
 """Facts of a network that is not built in memory."""
 
+import os
 from functools import cache
+from math import inf
 
 import torch
 from torch import nn
 
 from prune.over_batches import BATCH_NORM
+from prune.pruning import default_steps
 from prune.weights import chosen, prunable
 from train.data import known
 from train.models import build, input_shape
@@ -26,6 +29,46 @@ def network_facts(
         network = build(model, input_shape(model, images.shape), images.classes, width, init)
     size = sum(weight.numel() for weight in _selected(network, exclude).values())
     return size, any(isinstance(module, BATCH_NORM) for module in network.modules())
+
+
+def affordable_facts(
+    model: str, dataset: str, width: float, init: str, exclude: tuple[str, ...]
+) -> tuple[int, bool]:
+    """The same as `network_facts`; a network that fits in no memory is refused.
+
+    Raises:
+        ValueError: Also if the weights need more than this machine's memory.
+    """
+    try:
+        size, normalised = network_facts(model, dataset, width, init, exclude)
+    except (RuntimeError, TypeError, OverflowError):
+        if width == 1:
+            raise
+        raise ValueError(f"--width {width:g} makes the network too large for tensors") from None
+    if 4 * size > memory():
+        raise ValueError(
+            f"--width {width:g} makes the network too large: {size:,} weights need "
+            f"{4 * size / 2**30:,.0f} GiB, and this machine has {memory() / 2**30:,.0f}"
+        )
+    return size, normalised
+
+
+def memory() -> float:
+    """Bytes of this machine's memory; infinity where the system does not show them."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return inf
+
+
+def check_steps(steps: int | None, size: int) -> None:
+    """Refuse more pruning steps than there are weights, unless that many are usual."""
+    most = max(size, default_steps("synflow"))
+    if steps is not None and steps > most:
+        raise ValueError(
+            f"--steps and --cycles must be at most {most}, not {steps}: the network has {size} "
+            "prunable weights"
+        )
 
 
 def _selected(network: nn.Module, exclude: tuple[str, ...]) -> dict[str, nn.Parameter]:

@@ -3,6 +3,7 @@
 `__all__` is the stable API; README.md states its guarantees.
 """
 
+from prune.architecture import architecture_flow
 from prune.compact import compact
 from prune.connected import connected, effective
 from prune.enforce import apply, release
@@ -24,6 +25,7 @@ __all__ = [
     "Step",
     "Uncovered",
     "apply",
+    "architecture_flow",
     "compact",
     "connected",
     "density",

@@ -84,7 +84,7 @@ def fewest(model: nn.Module, probe: Probe | tuple[int, ...]) -> int:
     with undisturbed(model):
         units = _units(model, torch.float64)
         theta = leaves(units | {name: SMALL * units[name] for name in weights}, weights)
-        R = positive_pass(model, theta, ones(model, replace(given, dtype=torch.float64))).R
+        R = positive_pass(model, theta, ones(model, replace(given, dtype=torch.float64, scale=0))).R
         if R.item() == 0:
             raise ValueError("no path is open, or the shortest has too many weights to count them")
         flow = gradients(R, theta, weights)
@@ -99,7 +99,7 @@ def _unit_pass(
     check_masks(model, masks)
     given = probe if isinstance(probe, Probe) else Probe(probe)
     theta = leaves(masked(_units(model, torch.float32), masks), masks)
-    call = ones(model, replace(given, dtype=torch.float32))
+    call = ones(model, replace(given, dtype=torch.float32, scale=0))
     return theta, positive_pass(model, theta, call, inside=Paths())
 
 

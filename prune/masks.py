@@ -4,6 +4,7 @@ import io
 import os
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -134,17 +135,27 @@ def save_masks(masks: Masks, path: str | Path, metadata: Mapping[str, str] | Non
         metadata: Texts by name; an .npz file holds them under `__name`.
 
     Raises:
+        ValueError: If a name begins with `__`, as those of metadata do.
         ImportError: If the path ends in .safetensors and that package is not installed.
     """
+    if hidden := [name for name in masks if name.startswith("__")]:
+        raise ValueError(f"mask {hidden[0]!r} cannot be saved: names with __ are for metadata")
     arrays = {name: mask.cpu().contiguous().numpy() for name, mask in masks.items()}
     texts, path = dict(metadata or {}), Path(path)
     content = safe.written if path.suffix == safe.SUFFIX else _npz
     partial = path.with_name(path.name + ".part")
-    with open(partial, "wb") as file:
-        file.write(content(arrays, texts))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            file.write(content(arrays, texts))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        if error.errno:  # of the system: a full disk, a missing folder
+            error.filename, error.filename2 = str(path), None
+            with suppress(OSError):  # the first error is the one to report
+                partial.unlink(missing_ok=True)
+        raise
 
 
 def _npz(arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> bytes:

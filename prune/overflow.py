@@ -1,7 +1,11 @@
-"""Refuse a synaptic flow that leaves the range of its dtype (App. 11)."""
+"""Rescale a synaptic flow that leaves the range of its dtype, or refuse it (App. 11)."""
+
+from dataclasses import replace
+from math import inf, log2
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from prune.connected import connected
 from prune.masks import Masks, masked
@@ -13,9 +17,35 @@ from prune.scoring import observe, undisturbed
 def in_range(R: float, probe: Probe) -> bool:
     """Return False if R overflows, or is so small that single scores underflow.
 
-    In float64, the smallest R in range is about 1e-200.
+    In float64, the smallest R in range is about 1e-200, and so is the smallest sum of the outputs,
+    R times 2^scale.
     """
-    return torch.finfo(probe.dtype).tiny ** 0.65 < R < float("inf")
+    least = torch.finfo(probe.dtype).tiny ** 0.65
+    return least < min(R, R * 2.0**probe.scale) and R < inf
+
+
+SCALES = (0.3, 0.6, -0.3, -0.6)  # of the largest exponent
+
+
+@torch.inference_mode(False)
+def fitted(model: nn.Module, masks: Masks, probe: Probe) -> Probe:
+    """Return the probe with a scale that brings R into range; the same probe if none does.
+
+    The scale stays as it is where R is in range. Masks without a path have R = 0 at any scale, and
+    what an embedding returns for ids is not scaled.
+    """
+    most = log2(torch.finfo(probe.dtype).max)
+    for scale in (probe.scale, *(round(part * most) for part in SCALES)):
+        scaled = replace(probe, scale=scale)
+        call = ones(model, scaled)
+        with undisturbed(model), saved_tensors_hooks(lambda saved: None, lambda nothing: nothing):
+            theta = masked(reading(model, probe.dtype, probe.power), masks)
+            run = positive_pass(model, theta, call, scale=scale)
+        if in_range(run.R.item(), scaled):
+            return scaled
+        if len(run.entries) > len(call.floating()):
+            break
+    return probe
 
 
 def refuse_range(R: float, model: nn.Module, masks: Masks, probe: Probe) -> None:
@@ -37,7 +67,8 @@ def refuse_range(R: float, model: nn.Module, masks: Masks, probe: Probe) -> None
     seen: list[str] = []
 
     def note(name: str, out: Tensor) -> None:
-        if not in_range(out.max().item(), probe):
+        largest = out.max().item()
+        if not (0 < largest < inf if probe.scale else in_range(largest, probe)):
             seen.append(name)
 
     with undisturbed(model), observe(model, note):

@@ -4,7 +4,7 @@ With weights that are not negative and an input of ones, its output is the sum o
 the product of |theta| along the path (Eq. 5). `skeleton` states how each operation is read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
@@ -89,11 +89,17 @@ class Pass(NamedTuple):
     outputs: list[Tensor]  # the floating outputs that depend on the input, each (batch, ...)
     entries: list[Tensor]  # where the input enters: floating inputs, embeddings of ids
     read: Readings  # how operations were read
+    scale: int  # of the probe
 
     @property
     def R(self) -> Tensor:
-        """R = 1^T y (Eq. 5), the sum of all outputs, as a tensor ()."""
-        return torch.stack([y.sum() for y in self.outputs]).sum()
+        """R = 1^T y (Eq. 5), the sum of all outputs times 2^-scale, as a tensor ()."""
+        return summed(self.outputs, self.scale)
+
+
+def summed(outputs: Iterable[Tensor], scale: int) -> Tensor:
+    """Return the sum of all outputs times 2^-scale, a tensor ()."""
+    return torch.stack([(y * 2.0**-scale).sum() for y in outputs]).sum()
 
 
 def positive_pass(
@@ -103,6 +109,7 @@ def positive_pass(
     outside: AbstractContextManager[object] | None = None,
     inside: AbstractContextManager[object] | None = None,
     hold: Callable[[Tensor], Tensor] = torch.clone,
+    scale: int = 0,
 ) -> Pass:
     """Run the positive linear skeleton of the network.
 
@@ -113,6 +120,7 @@ def positive_pass(
         outside: A mode that gets each function after `Positive`, as it is read.
         inside: A mode that gets each function before `Positive`.
         hold: Makes what the network gets of each floating input, which it may change in place.
+        scale: Of the probe that `call` was made from.
 
     Raises:
         ValueError: If the model itself raises an error, or no output depends on the input.
@@ -124,7 +132,7 @@ def positive_pass(
     found = [y for y in outputs_of(result) if mode.is_stream(y)]
     if not found:
         raise ValueError("the model cannot be scored: no output depends on the input by a gradient")
-    return Pass(found, mode.entries, mode.read)
+    return Pass(found, mode.entries, mode.read, scale)
 
 
 def flow_at_ends(model: nn.Module, masks: Masks, probe: Probe) -> tuple[float, float]:
@@ -134,7 +142,7 @@ def flow_at_ends(model: nn.Module, masks: Masks, probe: Probe) -> tuple[float, f
     """
     with undisturbed(model):
         theta = masked(reading(model, probe.dtype, probe.power), masks)
-        run = positive_pass(model, theta, ones(model, probe))
+        run = positive_pass(model, theta, ones(model, probe), scale=probe.scale)
         R = run.R
         flows = zip(differentiated(R, run.entries), run.entries, strict=True)
         return sum((dR_dx * x).sum().item() for dR_dx, x in flows), R.item()

@@ -28,6 +28,9 @@ class Probe:
             data, as SNIP's and GraSP's authors do. By definition it uses its running ones, as all
             scores are taken in eval mode.
         power: 1 for |theta| in SynFlow, 2 for theta^2; the score `synflow-l2` sets it.
+        scale: SynFlow multiplies the input and the output by 2^-scale, so that R and all scores are
+            4^-scale times those of Eq. 5 and 6. `prune` sets it where R leaves the range of `dtype`
+            (App. 11); powers of two are exact.
     """
 
     input_shape: tuple[int, ...] | None = None
@@ -38,6 +41,7 @@ class Probe:
     loss: Callable[[Any, Any], Tensor] | None = None
     batch_statistics: bool = False
     power: int = 1
+    scale: int = 0
 
 
 class Call(NamedTuple):
@@ -63,21 +67,22 @@ def call_of(inputs: Any) -> Call:
 
 
 def ones(model: nn.Module, probe: Probe) -> Call:
-    """Return the input of Eq. 5: ones in place of floating numbers, in `probe.dtype`.
+    """Return the input of Eq. 5: 2^-scale (1) in place of floating numbers, in `probe.dtype`.
 
     Raises:
         ValueError: If the probe has no `example` and no `input_shape`.
     """
-    device = device_of(model)
+    device, value = device_of(model), 2.0**-probe.scale
     if probe.example is None:
         if probe.input_shape is None:
             raise ValueError("Probe needs the shape of an input: give input_shape= or example=")
-        return Call((torch.ones(1, *probe.input_shape, dtype=probe.dtype, device=device),), {})
+        shape = (1, *probe.input_shape)
+        return Call((torch.full(shape, value, dtype=probe.dtype, device=device),), {})
 
-    def one(value: Any) -> Any:
-        if is_floating(value):
-            return torch.ones(value.shape, dtype=probe.dtype, device=device)
-        return value.to(device, copy=True) if isinstance(value, Tensor) else value
+    def one(given: Any) -> Any:
+        if is_floating(given):
+            return torch.full(given.shape, value, dtype=probe.dtype, device=device)
+        return given.to(device, copy=True) if isinstance(given, Tensor) else given
 
     return call_of(probe.example).map(one)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from prune.compact import compact
+from prune.compact import compact, parameters_left
 from prune.connected import connected, effective
 from prune.enforce import apply
 from prune.masks import Masks, kept, size
@@ -54,5 +54,4 @@ def _compacted(model: nn.Module, masks: Masks, probe: Probe) -> str:
         left = compact(twin, inputs[0].to(next(twin.parameters()).dtype))
     except (ValueError, RuntimeError, IndexError) as error:
         return f"compact cannot be applied ({str(error).partition(': ')[0]})"
-    before, after = (sum(p.numel() for p in net.parameters()) for net in (model, left))
-    return f"compact would leave {after:,} of {before:,} parameters"
+    return parameters_left(model, left)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from prune.allocation import allocate, check_allocation
 from prune.information import Check, check_of, facts_of_all
 from prune.masks import Masks, check_masks, check_scores, kept, size, survivors
+from prune.overflow import fitted
 from prune.positive import FLOWS, flow_at_ends
 from prune.probe import Probe
 from prune.progress import say, shown
@@ -127,6 +128,8 @@ def _steps(
     name, score = named
     if allocation is not None:
         check_allocation(allocation, schedule, scope)
+    if score is synflow:
+        probe = fitted(model, start, probe)
     check, goal = check_of(model, name, score is synflow), target(size(start), compression)
     if schedule == "certified":
         _check_certified(model, score, start, probe, steps, scope)
@@ -157,8 +160,12 @@ def _start(
 
 
 def default_steps(score: str | Score) -> int:
-    """Return the pruning iterations of the paper (n): 100 for SynFlow, 1 for other scores."""
-    return 100 if score in (*FLOWS, synflow, synflow_l2) else 1
+    """Return the pruning iterations of the paper (n): 100 for SynFlow, 1 for other scores.
+
+    A function of the user that is meant for many steps has `iterative = True`, and gets 100.
+    """
+    iterative = score in (*FLOWS, synflow, synflow_l2) or getattr(score, "iterative", False)
+    return 100 if iterative else 1
 
 
 def _scheduled(
@@ -173,7 +180,7 @@ def _scheduled(
         left: dict[str, Tensor] = {}
         for names, keep in groups.items():  # one group, or one for each tensor
             left |= keep_top(scores, {name: masks[name] for name in names}, keep)  # lines 5, 6
-        yield _step(k, R, scores, masks, left)
+        yield replace(_step(k, R, scores, masks, left), scale=probe.scale)
         masks = left
 
 
@@ -190,7 +197,7 @@ def _certified(
         most = int((prune_sizes <= (1 - MARGIN) * R).sum())
         left, k = keep_top(scores, masks, max(goal, alive - most)), k + 1
         check_removal(alive, kept(left), goal, size(masks))
-        yield _step(k, R, scores, masks, left)
+        yield replace(_step(k, R, scores, masks, left), scale=probe.scale)
         masks = left
 
 

@@ -77,6 +77,18 @@ def linear(size: int, compression: float, step: int, steps: int) -> int:
     return ceil(size * (1 - (1 - 1 / _exact(compression)) * Fraction(step, steps)))
 
 
+class CertifiedStop(ValueError):
+    """The removal of any one more weight would close the last path.
+
+    Attributes:
+        reached: The number of weights that are left.
+    """
+
+    def __init__(self, message: str, reached: int):
+        super().__init__(message)
+        self.reached = reached
+
+
 SCOPES = ("global", "local")
 SCHEDULES: dict[str, Callable[[int, Any, int, int], int]] = {
     "exponential": exponential,
@@ -176,10 +188,11 @@ def check_removal(before: int, after: int, goal: int, size: int) -> None:
         size: N, the number of prunable weights.
 
     Raises:
-        ValueError: If `after` equals `before`; it names the count that was reached.
+        CertifiedStop: If `after` equals `before`.
     """
     if after == before:
-        raise ValueError(
+        raise CertifiedStop(
             f"certified stops at {before:,} weights, short of {goal:,}: removing any one more "
-            f"would close the last path; compression {size / before:g} can be reached"
+            f"would close the last path; compression {size / before:g} can be reached",
+            before,
         )

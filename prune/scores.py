@@ -171,7 +171,7 @@ def synaptic_flow(model: nn.Module, masks: Masks, probe: Probe) -> Flow:
     """
     with undisturbed(model):
         theta = leaves(masked(reading(model, probe.dtype, probe.power), masks), masks)
-        R = positive_pass(model, theta, ones(model, probe)).R
+        R = positive_pass(model, theta, ones(model, probe), scale=probe.scale).R
         dR_dtheta = gradients(R, theta, masks)
         if not in_range(R.item(), probe):
             refuse_range(R.item(), model, masks, probe)
@@ -212,3 +212,8 @@ SCORES: dict[str, Score] = {
     "taylor-fo": taylor_fo,
 }
 READS_DATA = {"snip", "grasp", "grasp-text", "skeletonization", "taylor-fo"}
+
+
+def reads_data(score: str | Score) -> bool:
+    """True for a score of training examples; a function of the user has `reads_data = True`."""
+    return score in READS_DATA or getattr(score, "reads_data", False)

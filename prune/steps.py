@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 
 from torch import Tensor
@@ -17,6 +18,7 @@ class Step:
     prune_cut_ratio: float | None  # total score removed / R (Theorem 4); None where R is
     rescore: Callable[[], dict[str, Tensor]]  # computes `scores`
     remask: Callable[[], dict[str, Tensor]]  # computes `masks`
+    scale: int = 0  # R and scores are 4^-scale times those of Eq. 5 and 6 (`Probe`)
 
     @cached_property
     def scores(self) -> dict[str, Tensor]:
@@ -25,6 +27,11 @@ class Step:
         The model must not have changed since the step.
         """
         return self.rescore()
+
+    @property
+    def unscaled_R(self) -> Decimal | None:
+        """R of Eq. 5 without `scale`, also where it is too large or too small for a float."""
+        return None if self.R is None else Decimal(self.R) * Decimal(4) ** self.scale
 
     @cached_property
     def masks(self) -> dict[str, Tensor]:

@@ -41,8 +41,24 @@ def task(splits: tuple[Split, Split], dataset: Dataset, shape, device: torch.dev
         images = F.pad(split.images, [pad] * 4) if pad else split.images
         return Split(images.to(device), split.labels.to(device))
 
-    mean, std = (torch.tensor(v, device=device).view(-1, 1, 1) for v in (dataset.mean, dataset.std))
+    mean, std = (moment.to(device) for moment in statistics(dataset, splits[0].images))
     return Task(moved(splits[0]), moved(splits[1]), dataset, shape[0], mean, std)
+
+
+def statistics(dataset: Dataset, images: Tensor | Pictures) -> tuple[Tensor, Tensor]:
+    """The mean and the standard deviation of each channel, (C, 1, 1), of images / 255.
+
+    Those of the description; where it has none, of these images (n, C, H, W), std at least 1 / 255.
+    """
+    if dataset.mean:
+        mean, std = torch.tensor(dataset.mean), torch.tensor(dataset.std)
+        return mean.view(-1, 1, 1), std.view(-1, 1, 1)
+    of_channels = images.transpose(0, 1).flatten(1)
+    counts = torch.stack([torch.bincount(pixels, minlength=256) for pixels in of_channels])
+    share, value = counts / counts.sum(1, keepdim=True), torch.arange(256) / 255
+    mean = share @ value
+    deviation = (share * (value - mean[:, None]) ** 2).sum(1).sqrt()
+    return mean.view(-1, 1, 1), deviation.clamp(min=1 / 255).view(-1, 1, 1)
 
 
 def plan(n: int, dataset: Dataset, seed: int, epoch: int, device: torch.device) -> Plan:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from train.files import whole
+from train.files import write_whole
 from train.ranks import of_first
 
 
@@ -22,8 +22,7 @@ def fingerprint(model: nn.Module, *facts: object) -> str:
 
 def save(state: dict, path: Path) -> None:
     """Write tensors and plain containers; a crash leaves the old file or the new one."""
-    with whole(path) as temporary, open(temporary, "wb") as file:
-        torch.save(state, file)
+    write_whole(path, lambda file: torch.save(state, file))
 
 
 def load(path: Path, device: torch.device) -> dict | None:

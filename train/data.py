@@ -73,13 +73,20 @@ class MissingData(FileNotFoundError):
 
 
 def known(name: str) -> Dataset:
-    """The description of the dataset `name`.
+    """The description of the dataset `name`: a key of DATASETS, or the user's own.
 
     Raises:
         ValueError: If there is none; the message lists all names.
     """
+    if ":" in name:
+        from train.own_data import described  # which needs the classes above
+
+        return described(name)
     if name not in DATASETS:
-        raise ValueError(f"there is no dataset {name!r}; known are {', '.join(DATASETS)}")
+        raise ValueError(
+            f"there is no dataset {name!r}; known are {', '.join(DATASETS)}, folder:PATH, "
+            "package.module:function"
+        )
     return DATASETS[name]
 
 

@@ -4,6 +4,7 @@ Archives stay in the data directory and may be placed there by hand. A download 
 its name when it is complete, and nothing is unpacked before its checksum is right.
 """
 
+import gzip
 import hashlib
 import os
 import stat
@@ -31,6 +32,14 @@ from train.readers import Pixels, Report
 TIMEOUT = 20  # seconds to wait for an answer
 CHUNK = 1 << 20  # bytes
 MAX_BYTES, MAX_MEMBERS = 2 << 30, 200_000  # of an unpacked archive
+TORN = (
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+)  # errors of an archive
 MEAN_TOLERANCE = 0.01  # of images / 255
 
 
@@ -138,15 +147,24 @@ def unpack(archive: Path, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder.parent) as temporary:
         try:
             (_unzip if archive.suffix == ".zip" else _untar)(archive, temporary)
-        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        except TORN as error:
             raise ValueError(f"{archive} is torn or no archive ({error})") from error
         if not Path(temporary, folder.name).is_dir():
             raise ValueError(f"{archive} has no folder {folder.name}")
         os.replace(Path(temporary, folder.name), folder)
 
 
+class _Members(gzip.GzipFile):
+    """An unpacked .tar.gz. A long name is read at once, so its header may not claim any size."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= CHUNK:
+            raise tarfile.ReadError(f"a name of {size:,} bytes")
+        return super().read(size)
+
+
 def _untar(archive: Path, folder: str) -> None:
-    with tarfile.open(archive, "r:gz") as tar:
+    with _Members(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as tar:
         _refuse_unsafe(archive, ((m.name, m.size, m.isreg() or m.isdir()) for m in tar))
         # Debian 12's Python 3.11.2 has no filters: there, the refusal above has to suffice.
         tar.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
@@ -197,6 +215,8 @@ def verify(name: str, data_dir: Path, report: Report | None = None) -> str:
 
 
 def _check_mean(folder: Path, dataset: Dataset, images: Pixels) -> None:
+    if not dataset.mean:  # of a user's own images nothing is known beforehand
+        return
     mean = images.mean(axis=(0, 2, 3)) / 255  # (C,)
     if np.abs(mean - dataset.mean).max() > MEAN_TOLERANCE:
         raise ValueError(f"{folder} has images of mean {mean.round(3)}; {dataset.mean} is expected")

@@ -15,9 +15,18 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import default_loader
 
+from train.readers import size_of
 from train.seeds import PICTURES, seed_of
 
 CPU = torch.device("cpu")
+NARROWEST = 64  # sides of an image: what is scaled takes this much more memory than a square
+
+
+def _refuse_narrow(file: str) -> None:
+    width, height = size_of(file)
+    if max(width, height) > NARROWEST * min(width, height):
+        most = f"one side may be {NARROWEST} times as long as the other"
+        raise ValueError(f"{file} is an image of {width:,} x {height:,} pixels; {most}")
 
 
 class Decoder(TorchDataset):
@@ -36,9 +45,10 @@ class Decoder(TorchDataset):
         self.cut = transforms.Compose([*cut, transforms.PILToTensor()])
 
     def __getitem__(self, row: int) -> Tensor:
+        _refuse_narrow(self.files[row])
         try:
             image = default_loader(self.files[row])
-        except OSError:
+        except Exception:  # as in `size_of`
             raise ValueError(f"{self.files[row]} is missing, torn or no image") from None
         with torch.random.fork_rng(devices=[]):  # both lines concern the CPU's generator only
             torch.default_generator.manual_seed(seed_of(*self.key, row))

@@ -1,8 +1,7 @@
 """The training loop: SGD, learning-rate drops, test accuracy after each epoch, exact resumption."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from math import isfinite
 from pathlib import Path
 
@@ -11,14 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from train import checkpoint
-from train.batches import Task, plain_batches, share, training_batches
+from train.batches import Task, training_batches
+from train.evaluation import evaluate
 from train.part import Part, gather, spread
 from train.prepared import plain
 from train.ranks import rank, ranks, total
 from train.recipes import Recipe
 from train.seeds import DROPOUT, seed_of
 
-EVALUATION_PIXELS = 2**22  # of a channel in one evaluation batch, of 500 images at most
 Row = dict[str, float]
 
 
@@ -82,40 +81,6 @@ def update(optimizer: torch.optim.Optimizer) -> None:
         optimizer.step()
 
 
-@torch.no_grad()
-def evaluate(model: nn.Module, task: Task) -> dict[str, float]:
-    """Top-1 and top-5 accuracy in percent, and the mean loss, on the test split in eval mode.
-
-    With fewer than five classes, top5 is 100. The modes of all submodules are put back.
-    """
-    pixels = task.test.images.shape[2] * task.test.images.shape[3]
-    batches = plain_batches(share(task.test), task, min(500, EVALUATION_PIXELS // pixels))
-    with eval_mode(model):
-        sums = sum(_score(model(inputs), labels) for inputs, labels in batches)
-    right, among_five, loss = total(sums).tolist()
-    n = len(task.test.labels)
-    return {"top1": 100 * right / n, "top5": 100 * among_five / n, "loss": loss / n}
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put the model into eval mode, and every submodule back into its own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def _score(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sums over a batch: right at first guess, right among five, cross-entropy; float64 (3,)."""
-    guesses = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
-    loss = F.cross_entropy(logits, labels, reduction="sum")
-    return torch.stack([guesses[:, 0].sum(), guesses.any(1).sum(), loss]).double()
-
-
 def train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -156,6 +121,7 @@ def train(
     report: Callable[[Row], None] = lambda row: None,
     tick: Callable[[], None] = lambda: None,
     part: Part | None = None,
+    begin: Callable[[int], None] = lambda done: None,
 ) -> list[Row]:
     """Train in place, from the last checkpoint if there is one, and save one after each epoch.
 
@@ -170,9 +136,10 @@ def train(
         seed: Of the data order, augmentation and dropout.
         path: The checkpoint's file.
         report: Called with each epoch's row, also with those of earlier sessions.
-        tick: Called after each optimizer step.
+        tick: Called after each optimizer step, and after each batch of an evaluation.
         part: The whole network that `model` is a part of. After each epoch the whole is up to
             date, and the checkpoint holds it: training may go on with the whole or with a part.
+        begin: Called once with the number of epochs that the checkpoint has.
 
     Returns:
         One row per epoch: epoch (from 1), lr, train_loss, test_loss, top1, top5, seconds.
@@ -190,6 +157,7 @@ def train(
         gather(part, net, stored, optimizer)
     for row in history:
         report(row)
+    begin(len(history))
     for epoch in range(len(history), recipe.epochs):
         history.append(_epoch(model, optimizer, task, recipe, seed, epoch, tick))
         if part:
@@ -224,7 +192,7 @@ def _epoch(
     train_loss = train_epoch(
         model, optimizer, training_batches(task, recipe.batch_size, seed, epoch), tick
     )
-    test = evaluate(model, task)
+    test = evaluate(model, task, tick)
     for what, loss in (("training", train_loss), ("test", test["loss"])):
         if not isfinite(loss):
             raise FloatingPointError(

@@ -11,7 +11,7 @@ import torch
 import torchvision
 from torch import nn
 
-from train.foreign import Shape, custom, factory, from_torchvision
+from train.foreign import Shape, custom, factory, from_timm, from_torchvision, timm
 from train.initial import INITS
 
 VGG = {  # output channels of the 3x3 convolutions; "M" halves the image
@@ -184,9 +184,10 @@ def build(name: str, shape: Shape, classes: int, width: float = 1, init: str = "
     """Build the network `name` for inputs of `shape` (after `input_shape`), and initialise it.
 
     Args:
-        name: A name in MODELS, `torchvision:NAME`, or `package.module:factory`. A factory is
-            called with those of `num_classes`, `in_channels`, `input_shape` that are names of its
-            parameters; its network keeps its weights.
+        name: A name in MODELS, `torchvision:NAME`, `timm:NAME`, which keeps the weights that timm
+            makes, or `package.module:factory`. A factory is called with those of `num_classes`,
+            `in_channels`, `input_shape` that are names of its parameters; its network keeps its
+            weights.
         width: Scales every hidden width to round(w c); only for names in MODELS.
         init: A name in INITS.
 
@@ -200,6 +201,8 @@ def build(name: str, shape: Shape, classes: int, width: float = 1, init: str = "
         raise ValueError(f"width scales the models {', '.join(MODELS)}, not {name!r}")
     elif name.startswith("torchvision:"):
         model = from_torchvision(name.removeprefix("torchvision:"), classes)
+    elif name.startswith("timm:"):
+        return from_timm(name.removeprefix("timm:"), shape, classes)
     else:
         return custom(name, shape, classes)
     INITS[init](model, name)
@@ -212,10 +215,13 @@ def check_name(name: str) -> None:
         plain = name.removeprefix("torchvision:")
         if plain not in torchvision.models.list_models(torchvision.models):
             raise ValueError(f"torchvision has no classification model {plain!r}")
+    elif name.startswith("timm:"):
+        if not timm().is_model(name.removeprefix("timm:")):
+            raise ValueError(f"timm has no model {name.removeprefix('timm:')!r}")
     elif ":" in name:
         factory(name)
     elif name not in MODELS:
         raise ValueError(
             f"model {name!r} is unknown; choose from {', '.join(MODELS)}, torchvision:NAME, "
-            "package.module:factory"
+            "timm:NAME, package.module:factory"
         )

@@ -5,7 +5,9 @@ that is torn, too long or of another format is a ValueError of one sentence with
 """
 
 import gzip
+import os
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from torchvision.datasets.folder import default_loader
 
 from train.files import whole
@@ -23,6 +26,7 @@ Arrays = tuple[Pixels, NDArray[np.integer]]  # images (n, C, H, W), labels (n,)
 Shape = tuple[int, ...]
 Report = Callable[[int, int], None]  # called with (done, total)
 CIFAR_SHAPE = (3, 32, 32)
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")  # PIL decodes others by foreign programs
 
 
 def check_labels(path: Path, labels: NDArray[np.integer], classes: int) -> None:
@@ -76,7 +80,8 @@ def read_tiny_imagenet(
 ) -> Arrays:
     """Read one split of Tiny ImageNet's folder; wnids.txt numbers the classes.
 
-    The decoded images are kept beside the folder, in a .npy file named after the file list.
+    The decoded images are kept beside the folder, in a .npy file named after a check sum of the
+    names, sizes and dates of all files: if one changes, they are decoded anew.
 
     Args:
         folder: Contains wnids.txt, train/WNID/images, val/val_annotations.txt and val/images.
@@ -92,11 +97,11 @@ def read_tiny_imagenet(
     rows, source = (_train_rows if split == "train" else _val_rows)(folder, wnids)
     if len(rows) != count:
         raise ValueError(f"{source} has {len(rows):,} images; {count:,} are expected")
-    names = "\n".join(file.relative_to(folder).as_posix() for file, _ in rows)
-    cache = folder.with_name(f"{folder.name}-{split}-{zlib.crc32(names.encode()):08x}.npy")
+    files = [file for file, _ in rows]
+    cache = folder.with_name(f"{folder.name}-{split}-{_state(folder, files):08x}.npy")
     images = _cached(cache, (count, *shape))
     if images is None:
-        images = _decoded([file for file, _ in rows], shape, report)
+        images = _decoded(files, shape, report)
         _store(cache, images)
     return images, np.array([label for _, label in rows])
 
@@ -126,13 +131,30 @@ def _decoded(files: list[Path], shape: Shape, report: Report | None) -> Pixels:
 
 
 def _picture(file: Path, shape: Shape) -> Pixels:
+    width, height = size_of(file)
+    if (height, width) != shape[1:]:
+        raise ValueError(f"{file} is an image of shape {(3, height, width)}; {shape} is expected")
     try:
-        image = np.asarray(default_loader(str(file))).transpose(2, 0, 1)  # RGB, grey ones too
-    except OSError as error:
-        raise ValueError(f"{file} is missing, torn or no JPEG") from error
-    if image.shape != shape:
-        raise ValueError(f"{file} is an image of shape {image.shape}; {shape} is expected")
-    return image
+        return np.asarray(default_loader(str(file))).transpose(2, 0, 1)  # RGB, grey ones too
+    except Exception:  # as in `size_of`
+        raise ValueError(f"{file} is missing, torn or no image") from None
+
+
+def size_of(file: str | Path) -> tuple[int, int]:
+    """The width and the height of an image; no pixel is decoded, as a small file may hold many.
+
+    Raises:
+        ValueError: If the file is missing, torn, no image, or has too many pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=FORMATS) as image:
+                return image.size
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValueError(f"{file} has more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
+    except Exception:  # of PIL: OSError, SyntaxError, struct.error and others
+        raise ValueError(f"{file} is missing, torn or no image") from None
 
 
 def _cached(cache: Path, shape: Shape) -> Pixels | None:
@@ -141,6 +163,20 @@ def _cached(cache: Path, shape: Shape) -> Pixels | None:
         return images if images.shape == shape and images.dtype == np.uint8 else None
 
 
+def _state(folder: Path, files: list[Path]) -> int:
+    """A check sum of the names, sizes and dates of some files, which may be missing."""
+    state = 0
+    for file in files:
+        found = os.stat(file) if file.exists() else None
+        dates = found and (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        state = zlib.crc32(f"{file.relative_to(folder).as_posix()} {dates}\n".encode(), state)
+    return state
+
+
 def _store(cache: Path, images: Pixels) -> None:
-    with suppress(OSError), whole(cache) as temporary:  # without a cache it only takes longer
-        np.save(temporary, images)
+    """Keep the images, in place of those of another state of the folder."""
+    with suppress(OSError):  # without a cache it only takes longer
+        for old in cache.parent.glob(f"{cache.name[:-12]}{'[0-9a-f]' * 8}.npy"):
+            old.unlink()
+        with whole(cache) as temporary:
+            np.save(temporary, images)

@@ -34,6 +34,7 @@ IMAGENET_PLAIN = Recipe(90, 256, 0.01, (30, 60, 80), 0.1, 1e-4)
 DIGITS = Recipe(30, 64, 0.1, (15, 25), 0.1, 5e-4)
 GREY = Recipe(10, 128, 0.05, (2, 7), 0.1, 5e-4)
 GREY_PLAIN = Recipe(15, 128, 0.01, (8, 12), 0.1, 1e-4)
+GREY_SMALL = Recipe(10, 128, 0.1, (6, 8), 0.1, 5e-4)  # of train/small.py
 
 CIFAR_BY_MODEL = {
     "vgg19-plain": CIFAR_PLAIN,
@@ -54,6 +55,8 @@ def paper(model: str, dataset: str) -> Recipe:
     if dataset == "digits":
         return DIGITS
     if dataset in ("mnist", "fashion-mnist"):
+        if model.startswith("train.small:"):
+            return GREY_SMALL
         return GREY_PLAIN if plain else GREY
     if dataset == "tiny-imagenet":
         return TINY_IMAGENET

@@ -9,7 +9,8 @@ from experiments.checks.pictures import random_task
 from prune import Probe, apply, prune
 from train.batches import Task, training_batches
 from train.data import known
-from train.loop import begin_epoch, evaluate, sgd, train_epoch
+from train.evaluation import evaluate
+from train.loop import begin_epoch, sgd, train_epoch
 from train.models import build
 from train.prepared import best_precision, prepared
 from train.recipes import Recipe

@@ -20,6 +20,7 @@ from experiments.checks.steps import steps
 from experiments.resolve import resolve
 from experiments.runs import files
 from experiments.runs.progress import Progress
+from experiments.runs.provenance import versions
 from experiments.runs.run import run
 
 Check = Callable[[torch.device], str]
@@ -63,9 +64,9 @@ def verdict_of(check: Check, device: torch.device) -> tuple[str, str]:
 
 def machine(device: str) -> str:
     """Describe in one line the device, the system and the versions under test."""
-    versions = ", ".join(f"{name} {version}" for name, version in files.versions().items())
+    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
     system = f"{platform.system()} {platform.machine()}"
-    return f"{_device_name(torch.device(device))}, {system}, {versions}"
+    return f"{_device_name(torch.device(device))}, {system}, {packages}"
 
 
 def _device_name(device: torch.device) -> str:

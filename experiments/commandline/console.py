@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -9,8 +10,11 @@ from pathlib import Path
 import click
 
 import synflow
+from experiments.commandline import option_files
 from experiments.commandline.options import epochs_of
 from train import launch
+
+MINUTE = 60  # seconds between the lines of progress in a file
 
 
 class Sentences(click.Group):
@@ -23,7 +27,7 @@ class Sentences(click.Group):
     def main(self, args=None, prog_name="synflow", **extra):
         extra |= {"standalone_mode": False}
         try:
-            sys.exit(super().main(args, prog_name, **extra))
+            code, text = super().main(args, prog_name, **extra), None
         except click.ClickException as error:
             text, code = error.format_message(), error.exit_code
         except click.Abort:
@@ -32,8 +36,10 @@ class Sentences(click.Group):
             if os.environ.get("SYNFLOW_DEBUG"):
                 raise
             text, code = sentence(error) + remedy(error, prog_name), 1
-        is_help = "\n" in text  # of a group that was given no command
-        if launch.speaker():
+        except SystemExit as error:  # the module of a model may end the program
+            text, code = f"the model's code calls sys.exit({error.code!r})", 1
+        is_help = "\n" in (text or "")  # of a group that was given no command
+        if text is not None and launch.speaker():
             click.echo(text if is_help else f"Error: {text}", err=True)
         sys.exit(code)
 
@@ -55,26 +61,38 @@ def remedy(error: object, program: str) -> str:
 
 
 def check_packages() -> None:
-    """End with one sentence if another module hides `train`, `prune` or another package of ours."""
+    """End with one sentence if a module hides one of our packages, or the folder is deleted."""
     try:
         synflow.check_packages(*synflow.PACKAGES)
+        os.getcwd()
     except ImportError as error:
         raise click.ClickException(str(error)) from None
+    except FileNotFoundError:
+        raise click.ClickException("the current folder is deleted; go to another one") from None
 
 
 class Bar:
-    """Progress on stderr: a bar with an estimate on a terminal, and a line for each epoch."""
+    """Progress on stderr: a bar with an estimate on a terminal, and a line for each epoch.
+
+    The bar is as wide as the terminal. In a file it is a line at the begin of each stage, and then
+    one a minute.
+    """
 
     def __init__(self):
         self.bar = None
 
     def begin(self, label: str, length: int | None) -> None:
         self.close()
-        self.bar = click.progressbar(length=length or 0, label=label, file=sys.stderr)
+        self.bar = click.progressbar(length=length or 0, label=label, file=sys.stderr, width=0)
         self.bar.render_progress()
+        self.said = time.monotonic()
 
     def tick(self, count: int = 1) -> None:
         self.bar.update(count)
+        if not sys.stderr.isatty() and time.monotonic() - self.said >= MINUTE:
+            self.said = time.monotonic()
+            of = f" of {self.bar.length}, {self.bar.format_eta()} left" if self.bar.length else ""
+            self.note(f"{self.bar.label}: {self.bar.pos}{of}")
 
     def note(self, text: str) -> None:
         click.echo(("\r\033[K" if sys.stderr.isatty() else "") + text, err=True)
@@ -91,6 +109,15 @@ def progress():
 
     with closing(Bar() if launch.speaker() else Silent()) as bar:
         yield bar
+
+
+def show_images(act, name: str, data_dir: str, label: str) -> None:
+    """Call `act` on a data set, show how far it is, and print what it returns."""
+    from experiments.runs.progress import counter
+
+    with progress() as bar:
+        text = act(name, Path(data_dir), counter(bar, label))
+    click.echo(text)
 
 
 def show_result(path: Path) -> None:
@@ -117,8 +144,11 @@ def refuse_unfinished(outcomes: Sequence, count: int) -> None:
         raise click.ClickException(reports.undone(undone, count) + remedy(undone[0], program))
 
 
-def all_pass(device: str) -> bool:
+def all_pass(ctx: click.Context, device: str) -> bool:
     """Run the checks of selfcheck and print a report. Returns False if one fails."""
+    sources = map(ctx.get_parameter_source, ("data_dir", "results"))
+    if any(source.name != "DEFAULT" for source in sources):
+        raise click.UsageError("--data-dir and --results are for selfcheck --published")
     from experiments.checks.selfcheck import machine, selfcheck
 
     click.echo(f"selfcheck on {machine(device)}\n")
@@ -142,11 +172,17 @@ def show_published(device: str, data_dir: str, results: str) -> None:
 
 
 def configured(given: dict):
-    """The configuration of a run, from its options."""
+    """The configuration of a run, from its options; those of `like` are a result file's."""
     from experiments.resolve import resolve
 
-    lr_drops = parse(epochs_of, given.get("lr_drops"))
-    return parse(resolve, given | {"lr_drops": lr_drops})
+    if (path := given.pop("like", None)) is not None:
+        return parse(resolve, parse(option_files.like, path, _with_drops(given)))
+    return parse(resolve, _with_drops(given))
+
+
+def _with_drops(given: dict) -> dict:
+    """The options with the epochs of --lr-drops in place of their text."""
+    return given | {"lr_drops": parse(epochs_of, given.get("lr_drops"))}
 
 
 def chosen_device(name: str | None) -> str:
@@ -156,10 +192,10 @@ def chosen_device(name: str | None) -> str:
     return parse(device_named, name or "auto")
 
 
-def parse(make, *arguments):
+def parse(make, *arguments, **named):
     """Call `make`; turn a ValueError into a click usage error (exit code 2)."""
     try:
-        return make(*arguments)
+        return make(*arguments, **named)
     except ValueError as error:
         raise click.UsageError(sentence(error)) from None
 

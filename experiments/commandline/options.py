@@ -4,11 +4,15 @@ import click
 
 MODEL_HELP = (
     "mlp, vgg11, vgg16, vgg19, vgg19-plain, resnet18, wrn18, resnet20, resnet32, resnet56, "
-    "resnet110, torchvision:NAME or package.module:factory."
+    "resnet110, torchvision:NAME, timm:NAME or package.module:factory."
 )
-DATASET_HELP = "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet or imagenet."
+DATASET_HELP = (
+    "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet, imagenet, folder:PATH or "
+    "package.module:function."
+)
 PRUNER_HELP = (
-    "random, magnitude, snip, grasp, grasp-text, synflow, synflow-l2, skeletonization or taylor-fo."
+    "random, magnitude, snip, grasp, grasp-text, synflow, synflow-l2, skeletonization, "
+    "taylor-fo or package.module:function."
 )
 ALLOCATION_HELP = "Weights of each layer: uniform, uniform+, erk, igq or synflow."
 FIGURES = (*"01234567", "cost", "critical", "precision", "variants", "table")
@@ -71,10 +75,18 @@ OPTIONS = {
         "default": None,
         "help": "Give the kept weights their initial values back, or not.  [rewind]",
     },
+    "mean-init": {
+        "type": click.Choice(["paper", "torch"]),
+        "default": "paper",
+        "show_default": True,
+        "help": "Initial weights: Kaiming normal, or PyTorch's own.",
+    },
+    "nas-bench-201": {"is_flag": True, "help": "All 15,625 cells of NAS-Bench-201, as CSV."},
     "data-dir": {"type": FOLDER, "default": "data", "show_default": True},
     "results": {"type": FOLDER, "default": "results", "show_default": True},
 }
 NETWORK_OPTIONS = ("model", "dataset", "seed", "width", "init", "device", "score-dtype")
+SCORE_OPTIONS = ("dataset", "width", "mean-init", "nas-bench-201")
 PRUNING_OPTIONS = (
     "pruner",
     "compression",
@@ -130,6 +142,19 @@ SWEEP_OPTIONS = (
     "rewind/--no-rewind",
     *(name for name in RUN_OPTIONS if f"{name}s" not in LISTS),
 )
+
+
+TRUSTED = {  # of inspect and export: the modules that a result file names and that may be run
+    "model": "The run's model, if it is package.module:factory: that module is run.",
+    "dataset": "The run's data set, if it is package.module:function: that module is run.",
+}
+
+
+def trusted(command):
+    """Give a command the options that name a run's modules again."""
+    for name, text in reversed(TRUSTED.items()):
+        command = click.option(f"--{name}", help=text)(command)
+    return command
 
 
 def options(*names: str):

@@ -127,6 +127,20 @@ def losses(rows: Mapping[str, Mapping[int, float]], epochs: list[int]) -> str:
     return "\n".join(lines)
 
 
+def datasets(folder: Path) -> str:
+    """All data sets and the folder of each, one a line."""
+    from train.data import DATASETS, locate
+
+    lines = []
+    for name, known in DATASETS.items():
+        try:
+            where = str(locate(name, folder))
+        except FileNotFoundError:
+            where = "not here"
+        lines.append(dataset(name, known, where))
+    return "\n".join(lines)
+
+
 def dataset(name: str, facts, where: str) -> str:
     """One line on a data set of train.data: classes, shape, sizes, and its folder."""
     size, shape = f"{facts.train_size:,} + {facts.test_size:,}", "x".join(map(str, facts.shape))

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from train.files import write_whole
+
 SYNFLOW = "#d62728"  # the paper's red
 
 
@@ -26,6 +28,7 @@ def canvas(width: float, height: float):
 
 def save(figure, path: Path) -> None:
     """Write a figure as a PNG file of 128 colours: small, and equal for equal figures."""
-    whole = io.BytesIO()
-    figure.savefig(whole, dpi=150)
-    Image.open(whole).convert("RGB").quantize(128).save(path, optimize=True)
+    coloured = io.BytesIO()
+    figure.savefig(coloured, dpi=150)
+    image = Image.open(coloured).convert("RGB").quantize(128)
+    write_whole(path, lambda file: image.save(file, "PNG", optimize=True))

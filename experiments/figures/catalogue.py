@@ -23,6 +23,7 @@ from experiments.figures import (
     worked_example,
 )
 from experiments.resolve import resolve
+from experiments.runs.notes import heard
 from experiments.runs.progress import Progress
 
 
@@ -87,8 +88,8 @@ def figure(number: str, results: str, given: Mapping[str, object]) -> Callable[[
 
     Returns:
         A function of a Progress. It returns the picture's path, and notes that compare our
-        numbers with the published ones. It raises FileNotFoundError if there is nothing to draw,
-        and ValueError if a file is damaged.
+        numbers with the published ones. It shows the results that are damaged and left out. It
+        raises FileNotFoundError if there is nothing to draw, and ValueError if a cell is damaged.
 
     Raises:
         ValueError: If an option has a wrong value, or the figure does not take it.
@@ -102,7 +103,7 @@ def figure(number: str, results: str, given: Mapping[str, object]) -> Callable[[
         return _worked_example(folder, chosen.get("weights"))
     if number == "table":
         best = chosen.pop("best", False)
-        return lambda progress: seeds.write(Path(results), chosen, best, folder)
+        return _hearing(lambda progress: seeds.write(Path(results), chosen, best, folder))
     make = _drawing(number, results, chosen)
     name = f"figure{number}" if number.isdigit() else number
 
@@ -110,7 +111,17 @@ def figure(number: str, results: str, given: Mapping[str, object]) -> Callable[[
         drawing = make(progress)
         return style.write(drawing, folder, name), drawing.notes
 
-    return draw
+    return _hearing(draw)
+
+
+def _hearing(draw: Callable[[Progress], Drawn]) -> Callable[[Progress], Drawn]:
+    """The same function; it shows as lines of progress which files are left out."""
+
+    def shown(progress: Progress) -> Drawn:
+        with heard([], progress):
+            return draw(progress)
+
+    return shown
 
 
 def _worked_example(folder: Path, weights: str | None) -> Callable[[Progress], Drawn]:

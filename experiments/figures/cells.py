@@ -6,7 +6,7 @@ A cell is saved as soon as it is computed, so an interrupted computation continu
 import json
 from pathlib import Path
 
-from experiments.config import RunConfig
+from experiments.config import RunConfig, in_file_names
 from experiments.figures import collect
 from experiments.runs.build import probe_shape
 from experiments.runs.files import write_text
@@ -14,8 +14,8 @@ from experiments.runs.files import write_text
 
 def folder(config: RunConfig) -> Path:
     """Name the folder for the cells of this network at initialisation."""
-    model = config.model.replace(":", "-").replace("/", "-")
-    network = f"{model}-{config.dataset}-{config.init}-width{config.width:g}-seed{config.seed}"
+    model, dataset = in_file_names(config.model), in_file_names(config.dataset)
+    network = f"{model}-{dataset}-{config.init}-width{config.width:g}-seed{config.seed}"
     return Path(config.results).absolute() / "initial" / network
 
 

@@ -25,7 +25,7 @@ from prune.connected import fewest
 from prune.masks import dense_masks, size
 from prune.notices import LayerCollapse
 from prune.pruning import keep_top
-from prune.schedules import target
+from prune.schedules import CertifiedStop, target
 
 GRID = 4  # compressions of a decade, for methods of several steps
 
@@ -173,17 +173,8 @@ def _boundary(counts: Sequence[int], is_open: Callable[[int], bool]) -> tuple[in
 
 def _certified(model: nn.Module, probe: Probe) -> int:
     """Return the least count that the certified schedule reaches."""
-    least = [size(dense_masks(model))]
     try:
-        prune(
-            model,
-            "synflow",
-            probe,
-            least[0],
-            schedule="certified",
-            report=lambda step: least.append(step.kept),
-        )
-    except ValueError as refusal:
-        if "certified stops at" not in str(refusal):
-            raise
-    return least[-1]
+        prune(model, "synflow", probe, size(dense_masks(model)), schedule="certified")
+    except CertifiedStop as stop:
+        return stop.reached
+    return 1

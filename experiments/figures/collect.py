@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from experiments.config import restore
 from experiments.figures.style import LOOKS
-from experiments.runs.files import finished, read_result
+from experiments.runs.files import read_results
 from experiments.series import DENSE, Series, series_of
-from train.data import known
+from train.data import DATASETS
 
 # The fields of a configuration that are not part of a panel's setting.
 POINT = ("compression", "seed")  # the place on a curve
@@ -34,7 +34,10 @@ NAMES = {
     "vgg19-plain": "VGG-19 without BN",
     "resnet18": "ResNet-18",
     "wrn18": "WideResNet-18",
+    **{f"resnet{depth}": f"ResNet-{depth}" for depth in (20, 32, 56, 110)},
     "mlp": "MLP",
+    "train.small:vit": "small ViT",
+    "train.small:mobilenet_v3": "small MobileNetV3",
     "digits": "digits",
     "mnist": "MNIST",
     "fashion-mnist": "Fashion-MNIST",
@@ -60,7 +63,7 @@ class Panel(NamedTuple):
 def name(model: str, width: float, dataset: str) -> str:
     """The network and the data set as papers write them."""
     scaled = f" (width {width:g})" if width != 1 else ""
-    return f"{NAMES.get(model, model)}{scaled}, {NAMES[dataset]}"
+    return f"{NAMES.get(model, model)}{scaled}, {NAMES.get(dataset, dataset)}"
 
 
 def runs(results: Path) -> list[dict]:
@@ -70,11 +73,14 @@ def runs(results: Path) -> list[dict]:
         The content of each result.json, with the whole configuration also for files of older
         versions; and besides "directory", a path, and "series", the curve of the run.
 
+    Warns:
+        PassedOver: For each result that is damaged or that of another run; it is left out.
+
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If a result file is damaged.
+        ValueError: If the pack of the folder is damaged.
     """
-    found = [_restored(read_result(path), path.parent) for path in finished(results)]
+    found = [_restored(*pair) for pair in read_results(results)]
     if not found:
         error = FileNotFoundError(f"no finished run is in {results}")
         error.remedy = "sweep"
@@ -209,5 +215,6 @@ def critical(rows: Iterable[dict]) -> dict[int, float]:
 
 
 def chance(panel: Panel) -> float:
-    """Top-1 accuracy of guessing, in percent."""
-    return 100 / known(panel.setting["dataset"]).classes
+    """Top-1 accuracy of guessing, in percent; NaN for a user's own data, which is not opened."""
+    name = panel.setting["dataset"]
+    return 100 / DATASETS[name].classes if name in DATASETS else float("nan")

@@ -10,10 +10,12 @@ from experiments.figures.accuracy import WHICH, axis_label
 from experiments.figures.canvas import SYNFLOW
 from experiments.runs.build import initial_model
 from experiments.runs.compacted import to_train, trained_facts
-from experiments.runs.files import MASKS
+from experiments.runs.files import MASKS, passed_over
 from experiments.runs.progress import Silent
+from experiments.runs.tensors import read_masks
 from experiments.series import DENSE, Series
-from prune import apply, load_masks
+from prune import apply
+from train.foreign import is_code
 
 CAPTION = (
     "Top-1 test accuracy, {which}: mean (line) and range (band) over seeds (up to {seeds}), "
@@ -58,7 +60,8 @@ def training_flops(result: Mapping) -> int | None:
     """The FLOPs of all training steps of a run, those of earlier cycles included.
 
     Results of older versions do not have them. They are computed where the masks are kept, as if
-    the run had been compacted. None where they are unknown.
+    the run had been compacted, unless a module of the user makes the network: a result file does
+    not decide that a module is run. None where they are unknown.
     """
     config = restore(result["config"])
     trained = [row.get("trained") for row in (*result.get("cycles", ()), result)]
@@ -74,11 +77,14 @@ def training_flops(result: Mapping) -> int | None:
 def _computed(config: RunConfig, directory: Path) -> dict | None:
     """The size of what a run without cycles trains, from its masks; None without them."""
     kept = (directory / MASKS).exists()
-    if config.cycles or not (kept or config.compression == 1):
+    if config.cycles or is_code(config.model) or not (kept or config.compression == 1):
         return None
     model = initial_model(config)
     if kept:
-        apply(model, load_masks(directory / MASKS, model, exclude=config.exclude))
+        try:
+            apply(model, read_masks(directory / MASKS, model, config)[0])
+        except ValueError as error:
+            return passed_over(error)
     return trained_facts(config, model, to_train(config, model, Silent())[0])
 
 

@@ -8,6 +8,7 @@ from experiments.figures.accuracy import WHICH
 from experiments.figures.published import published_rows
 from experiments.figures.statistics import log_log_fit
 from experiments.runs import files
+from experiments.runs.owners import SUMS
 from experiments.series import DENSE
 
 BLUES = ("#08306b", "#1f5fa6", "#4a97c9", "#8cc0dd", "#bcd6e8")  # one cycle is the darkest
@@ -102,6 +103,11 @@ def _published_cycles(panel: collect.Panel) -> dict[int, list[tuple[float, float
     return {n: sorted(curve) for n, curve in curves.items()}
 
 
+def _table_of(result: dict, name: str) -> list[dict]:
+    """The rows of a table of a finished run."""
+    return files.read_rows(result["directory"] / name, files.TABLES[name], result.get(SUMS))
+
+
 def _weights(recorded: list[dict], filters: Mapping[str, object]) -> Iterator[dict]:
     """Yield for each dense run that recorded its weights: sizes, and mean squares by epoch."""
     dense = [r for r in recorded if r["config"]["compression"] == 1]
@@ -110,9 +116,13 @@ def _weights(recorded: list[dict], filters: Mapping[str, object]) -> Iterator[di
     panel = collect.only("5", collect.panels(dense, filters))
     directories = {row["directory"] for row in panel.rows}
     for result in (r for r in dense if r["directory"].name in directories):
-        layers = files.read_rows(result["directory"] / files.LAYERS, files.LAYER_COLUMNS)
+        try:
+            layers, weights = (_table_of(result, name) for name in (files.LAYERS, files.WEIGHTS))
+        except (ValueError, OSError) as error:
+            files.passed_over(error)
+            continue
         epochs: dict[int, dict[str, float]] = {}
-        for row in files.read_rows(result["directory"] / files.WEIGHTS, files.WEIGHT_COLUMNS):
+        for row in weights:
             epochs.setdefault(row["epoch"], {})[row["name"]] = row["mean_square"]
         yield {
             "name": panel.name,

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from experiments.config import RunConfig
+from experiments.pruners import reads_data
 from experiments.runs.progress import Progress, counter
 from prune import Probe
-from prune.scores import READS_DATA
 from train.batches import Task, plain_batches, subset, task
 from train.data import load
 from train.foreign import check_output
@@ -64,7 +64,7 @@ def probe(config: RunConfig, data: Task | None) -> Probe:
     """
     generator = torch.Generator().manual_seed(seed_of(config.seed, RANDOM_SCORES))
     batches = ()
-    if config.pruner in READS_DATA:
+    if reads_data(config.pruner):
         seed = seed_of(config.seed, SUBSET)
         chosen = subset(data.train, 10 * data.dataset.classes, seed)
         batches = tuple(plain_batches(chosen, data, SCORING_BATCH.get(config.dataset, 256)))

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from experiments.runs.build import probe_shape
 from experiments.runs.facts import flops_of
-from experiments.runs.inspection import checked, network
+from experiments.runs.files import owned
+from experiments.runs.inspection import Checked, checked, network
 from prune.compact import compact
-from train.files import whole
+from train.files import write_whole
 
 COMPACT = "compact.pt2"
 BATCHES = (1, 128)
@@ -32,7 +33,9 @@ class Export:
     difference: float  # of the outputs, relative to the largest, in float64
 
 
-def export(directory: Path, device: str) -> Export:
+def export(
+    directory: Path, device: str, model: str | None = None, dataset: str | None = None
+) -> Export:
     """Remove the channels that a run's network does not need, save the rest, and time it.
 
     The file is a torch.export program for batches of any size:
@@ -41,14 +44,23 @@ def export(directory: Path, device: str) -> Export:
     Args:
         directory: Of a finished run; without epochs its network is exported untrained.
         device: The network is timed and saved on it.
+        model: As for `inspect`.
+        dataset: Likewise.
 
     Raises:
         FileNotFoundError: If a file of the run is missing.
-        ValueError: If a file is damaged or the network cannot be traced.
+        ValueError: As `inspect`, or if the network cannot be traced.
+        BlockingIOError: If another process works on this run: it would disturb the times.
+        OSError: If the file cannot be written.
     """
-    config = replace(checked(directory).config, device=device)
-    masked = network(directory, config)
-    images = torch.randn(max(BATCHES), *probe_shape(config), device=device)
+    run = checked(directory, model, dataset)
+    with owned(directory):
+        return _export(directory, run, device)
+
+
+def _export(directory: Path, run: Checked, device: str) -> Export:
+    masked = network(directory, run, device)
+    images = torch.randn(max(BATCHES), *probe_shape(run.config), device=device)
     small = compact(masked, images[:2])
     difference = _difference(masked, images[:4])
     if not difference <= TOLERANCE:
@@ -76,8 +88,7 @@ def _save(net: nn.Module, images: Tensor, path: Path) -> None:
     """Write a torch.export program for batches of any size."""
     batch = torch.export.Dim("batch")
     program = torch.export.export(net, (images,), dynamic_shapes=({0: batch},))
-    with whole(path) as partial, open(partial, "wb") as file:
-        torch.export.save(program, file)
+    write_whole(path, lambda file: torch.export.save(program, file))
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from prune import Probe, Step, connected, effective, prunable
 from prune.masks import Masks, kept, size
-from train.loop import eval_mode
+from train.evaluation import eval_mode
 
 
 def layer_rows(model: nn.Module, masks: Masks, scores: Mapping[str, Tensor] | None) -> list[dict]:
@@ -61,7 +61,7 @@ def step_row(step: Step, seconds: float) -> dict:
     return {
         "step": step.step,
         "kept": step.kept,
-        "R": step.R,
+        "R": f"{step.unscaled_R:.12g}" if step.scale else step.R,
         "prune_cut_ratio": step.prune_cut_ratio,
         "seconds": seconds,
     }

@@ -2,23 +2,19 @@
 
 import csv
 import json
-import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import filter as matching
-from importlib.metadata import version
+from functools import partial
 from math import isfinite
 from pathlib import Path
 
-import numpy as np
-from torch import Tensor, nn
-
 from experiments.config import RunConfig
 from experiments.runs import packed
-from experiments.runs.provenance import provenance
-from prune import load_masks, save_masks
-from prune.masks import Masks
-from train.files import whole
+from experiments.runs.owners import check_result, checksum, located, parsed, signed
+from experiments.runs.provenance import provenance, versions
+from train.files import lock, whole
 
 RESULT, MASKS, LAYERS = "result.json", "masks.npz", "layers.csv"
 STEPS, HISTORY, WEIGHTS = "steps.csv", "history.csv", "weights.csv"
@@ -46,23 +42,12 @@ HISTORY_COLUMNS = {
     "seconds": float,
 }
 WEIGHT_COLUMNS = {"epoch": int, "name": str, "mean_square": float}
-REQUIRED = {
-    "config",
-    "prunable",
-    "kept",
-    "compression",
-    "density",
-    "empty_tensors",
-    "connected",
-    "max_prune_cut_ratio",
-    "steps",
-    "score_dtype",
-    "untrained",
-    "best",
-    "final",
-    "seconds",
-    "versions",
-}
+TABLES = {LAYERS: LAYER_COLUMNS, STEPS: STEP_COLUMNS, HISTORY: HISTORY_COLUMNS}
+TABLES |= {WEIGHTS: WEIGHT_COLUMNS}
+
+
+class PassedOver(UserWarning):
+    """A damaged or foreign file is left out where many are read."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -79,21 +64,38 @@ def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Mapping]) -> N
         writer.writerows(rows)
 
 
-def read_rows(path: Path, columns: Mapping[str, type]) -> list[dict]:
+def read_rows(
+    path: Path, columns: Mapping[str, type], sums: Mapping[str, str] | None = None
+) -> list[dict]:
     """Read what `write_rows` wrote: the same values, of the types that `columns` gives.
 
+    Args:
+        path: The file.
+        columns: Names and types.
+        sums: Name of a file -> its sum, as masks.npz or result.json has them.
+
     Raises:
-        ValueError: If the file is damaged: a column or cell is missing, or a number is none.
+        ValueError: If the file is damaged: a column or cell is missing, a number is none, or the
+            sum is another.
     """
     try:
         with open(path, newline="") as file:
             header, *lines = csv.reader(file, strict=True)
         if header != list(columns):
             raise ValueError
-        return [_row(columns, line) for line in lines]
+        rows = [_row(columns, line) for line in lines]
     except (ValueError, csv.Error):
         text = f"{path} is damaged: it should have a number in each of {', '.join(columns)}"
         raise ValueError(text) from None
+    if checksum(rows) != (sums or {}).get(path.name, checksum(rows)):
+        raise ValueError(f"{path} is not the table that this run wrote: its check sum is another")
+    return rows
+
+
+def table_sums(directory: Path, names: Iterable[str] = TABLES) -> dict[str, str]:
+    """The sums of those of these tables that are in a run's directory."""
+    found = [name for name in names if (directory / name).exists()]
+    return {name: checksum(read_rows(directory / name, TABLES[name])) for name in found}
 
 
 def _row(columns: Mapping[str, type], cells: list[str]) -> dict:
@@ -111,10 +113,19 @@ def _value(kind: type, cell: str) -> str | int | float | None:
     return value
 
 
-def write_result(path: Path, config: RunConfig, measured: Mapping) -> None:
-    """Write result.json: the configuration, what was measured, and the code that did it."""
+def write_result(path: Path, config: RunConfig, measured: Mapping, start: str | None) -> None:
+    """Write result.json: the configuration, what was measured, and the code that did it.
+
+    Args:
+        path: Of the file, beside the tables of the run.
+        config: Of the run.
+        measured: Entries of the file.
+        start: The beginning of the training that checkpoint.pt holds; None without training.
+    """
     made_by = {**versions(), **provenance()}
-    write_text(path, result_text({"config": config.decisive, **measured, "versions": made_by}))
+    content = {"config": config.decisive, **measured, "versions": made_by}
+    trained = {CHECKPOINT: start} if start else {}
+    write_text(path, result_text(signed(content, RESULT, trained | table_sums(path.parent))))
 
 
 def result_text(content: Mapping) -> str:
@@ -142,47 +153,40 @@ def read_result(path: Path) -> dict:
 
     Raises:
         FileNotFoundError: If there is neither.
-        ValueError: If it is damaged.
+        ValueError: If it is damaged, or that of another run.
     """
+    directory = path.parent.absolute().name
     if not path.exists():
-        return packed.result(path.parent, REQUIRED)
-    try:
-        result = json.loads(path.read_text())
-        missing = REQUIRED - set(result)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"result file {path} is damaged ({error})") from None
-    if missing:
-        raise ValueError(f"result file {path} is damaged: it lacks {', '.join(sorted(missing))}")
+        return packed.result(path.parent, partial(_check_result, directory=directory))
+    return located(f"result file {path}", lambda: _read_result(path, directory))
+
+
+def read_results(folder: Path) -> Iterator[tuple[dict, Path]]:
+    """Yield the result and the directory of each finished run in the folder or its pack, by name.
+
+    Warns:
+        PassedOver: For each that cannot be read, that is damaged or that of another run.
+    """
+    for path in finished(folder):
+        try:
+            yield read_result(path), path.parent
+        except (ValueError, OSError) as error:
+            passed_over(error)
+
+
+def passed_over(error: Exception) -> None:
+    """Warn that a file is left out because of this error."""
+    warnings.warn(f"left out: {error}", PassedOver, stacklevel=3)
+
+
+def _read_result(path: Path, directory: str) -> dict:
+    result = parsed(path.read_bytes())
+    _check_result(result, directory)
     return result
 
 
-def write_masks(path: Path, masks: Masks, config: RunConfig, notes: Sequence[str] = ()) -> None:
-    """Write a mask file, with the run that made it and the notes on its pruning as metadata."""
-    owner = {"run": config.directory.name, "config": json.dumps(config.decisive)}
-    save_masks(masks, path, owner | ({"notes": json.dumps(notes)} if notes else {}))
-
-
-def read_masks(
-    path: Path, model: nn.Module, config: RunConfig
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Read a mask file of the run of this configuration: the masks, and the notes.
-
-    Raises:
-        ValueError: If it is damaged, does not fit the model, or another run made it.
-    """
-    masks = load_masks(path, model, exclude=config.exclude)
-    with np.load(path, allow_pickle=False) as archive:
-        owner = str(archive["__run"]) if "__run" in archive else "no run"
-        notes = json.loads(str(archive["__notes"])) if "__notes" in archive else []
-    if owner != config.directory.name:
-        raise ValueError(f"mask file {path} is that of {owner}, not of {config.directory.name}")
-    return masks, notes
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that compute."""
-    packages = {name: version(name) for name in ("numpy", "torch", "torchvision")}
-    return {"python": platform.python_version(), **packages}
+def _check_result(result: object, directory: str) -> None:
+    check_result(result, RESULT, directory)
 
 
 @contextmanager
@@ -195,12 +199,8 @@ def owned(directory: Path) -> Iterator[None]:
         BlockingIOError: If another process holds it.
         OSError: If the directory cannot be made.
     """
-    import fcntl  # not on Windows, where the rest of the project can still be imported
-
     directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BlockingIOError(f"another process is working on {directory}") from None
+    with open(directory / ".lock", "w") as file:
+        if not lock(file):
+            raise BlockingIOError(f"another process is working on {directory}")
         yield

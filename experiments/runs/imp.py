@@ -4,7 +4,6 @@ import json
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from experiments.config import RunConfig
@@ -12,18 +11,20 @@ from experiments.runs import files
 from experiments.runs.build import initial_model, probe_shape
 from experiments.runs.facts import layer_rows, pruning_facts
 from experiments.runs.notes import heard
+from experiments.runs.owners import ACCURACY, SUMS, check, check_owner, located, parsed, signed
 from experiments.runs.progress import Progress
 from experiments.runs.run import Pruned, experiment, run
+from experiments.runs.tensors import read_checkpoint, read_masks, write_masks
 from experiments.runs.training import apply_everywhere, fit, seconds_of
-from prune import load_masks
 from prune.masks import Masks, dense_masks, keep_top, kept, size
 from prune.schedules import SCHEDULES
 from prune.watch import warn_uncovered
-from train import checkpoint
 from train.batches import Task
 from train.ranks import of_first, rank
 
 CYCLE = "cycle.json"  # written last: a cycle that has it is finished
+ENTRIES = {"cycle": int, "kept": int, "compression": float, "seconds": float}
+ENTRIES |= dict.fromkeys(("untrained", "best", "final"), ACCURACY[0])
 
 
 def imp(config: RunConfig, progress: Progress | None = None) -> Path:
@@ -54,9 +55,10 @@ def perform(config: RunConfig, progress: Progress | None = None) -> Path:
 
 
 def _prune_in_cycles(config: RunConfig, data: Task, progress: Progress) -> Pruned:
-    masks, rows = dense_masks(initial_model(config), exclude=config.exclude), []
+    model = initial_model(config)
+    masks, rows = dense_masks(model, exclude=config.exclude), []
     for cycle in range(1, config.cycles + 1):
-        finished = of_first(partial(_finished, config, cycle))
+        finished = of_first(partial(_finished, config, cycle, model))
         masks, row = finished or _cycle(config, cycle, masks, data, progress)
         rows.append(row)
     steps = [_step_row(row) for row in rows]
@@ -81,8 +83,7 @@ def _start(config: RunConfig, cycle: int) -> nn.Module:
 
 def _trained(config: RunConfig, cycle: int) -> dict[str, Tensor]:
     """The weights after the training of a cycle, on the CPU."""
-    path = _directory(config, cycle) / files.CHECKPOINT
-    return checkpoint.load(path, torch.device("cpu"))["model"]
+    return read_checkpoint(_directory(config, cycle) / files.CHECKPOINT, {})["model"]
 
 
 def _cycle(
@@ -94,12 +95,14 @@ def _cycle(
     apply_everywhere(model, masks)
     if rank() == 0:
         _directory(config, cycle).mkdir(exist_ok=True)
-    measured, seconds = fit(config, _directory(config, cycle), model, data, progress)
-    row = {"cycle": cycle, **measured, "seconds": seconds}
-    return of_first(lambda: _select(config, row, masks))
+    trained = fit(config, _directory(config, cycle), model, data, progress)
+    row = {"cycle": cycle, **trained.measured, "seconds": trained.seconds}
+    return of_first(lambda: _select(config, row, masks, trained.start))
 
 
-def _select(config: RunConfig, row: dict, masks: Masks) -> tuple[dict[str, Tensor], dict]:
+def _select(
+    config: RunConfig, row: dict, masks: Masks, start: str
+) -> tuple[dict[str, Tensor], dict]:
     """Keep the largest of the trained weights, and save them and the finished cycle's entry."""
     cycle = row["cycle"]
     trained = _trained(config, cycle)
@@ -108,17 +111,41 @@ def _select(config: RunConfig, row: dict, masks: Masks) -> tuple[dict[str, Tenso
     keep = SCHEDULES["exponential"](size(masks), config.compression, cycle, config.cycles)
     fewer = keep_top(magnitudes, survivors, keep)
     row |= {"kept": kept(fewer), "compression": size(fewer) / kept(fewer)}
-    files.write_masks(_directory(config, cycle) / files.MASKS, fewer, config)
-    files.write_text(_directory(config, cycle) / CYCLE, json.dumps(row, indent=2) + "\n")
+    write_masks(_directory(config, cycle) / files.MASKS, fewer, config)
+    content = signed({"run": config.directory.name, **row}, CYCLE, {files.CHECKPOINT: start})
+    files.write_text(_directory(config, cycle) / CYCLE, json.dumps(content, indent=2) + "\n")
     return fewer, row
 
 
-def _finished(config: RunConfig, cycle: int) -> tuple[dict[str, Tensor], dict] | None:
-    """The masks and the entry of a cycle, None if it is not finished."""
-    path = _directory(config, cycle) / CYCLE
-    if not path.exists():
+def _finished(
+    config: RunConfig, cycle: int, model: nn.Module
+) -> tuple[dict[str, Tensor], dict] | None:
+    """The masks and the entry of a cycle, None if it is not finished or lacks a file.
+
+    Raises:
+        ValueError: If one of its files is damaged, or that of another run or cycle.
+    """
+    names = (CYCLE, files.MASKS, files.CHECKPOINT)
+    path, masks_file, trained = (_directory(config, cycle) / name for name in names)
+    if not all(file.exists() for file in (path, masks_file, trained)):
         return None
-    return load_masks(path.with_name(files.MASKS)), json.loads(path.read_text())
+    row, sums = located(f"cycle file {path}", lambda: _read_cycle(path, config, cycle))
+    masks, _, _ = read_masks(masks_file, model, config)
+    if kept(masks) != row["kept"]:
+        raise ValueError(f"mask file {masks_file} is not that of {path}: it keeps {kept(masks)}")
+    read_checkpoint(trained, sums)
+    return {name: mask.cpu() for name, mask in masks.items()}, row
+
+
+def _read_cycle(path: Path, config: RunConfig, cycle: int) -> tuple[dict, dict[str, str]]:
+    """Read a cycle's entry, and the sums; files of older versions have neither sums nor owner."""
+    content = parsed(path.read_bytes())
+    check(content, CYCLE, ENTRIES)
+    sums = content.pop(SUMS, {})
+    check_owner(content.pop("run", config.directory.name), config.directory.name)
+    if content["cycle"] != cycle:
+        raise ValueError(f"it is that of cycle {content['cycle']}")
+    return content, sums
 
 
 def _directory(config: RunConfig, cycle: int) -> Path:
@@ -142,4 +169,4 @@ def _write_tables(config: RunConfig, masks: Masks, steps: list[dict]) -> None:
     layers = layer_rows(initial_model(config).cpu(), masks, scores)
     files.write_rows(config.directory / files.LAYERS, files.LAYER_COLUMNS, layers)
     files.write_rows(config.directory / files.STEPS, files.STEP_COLUMNS, steps)
-    files.write_masks(config.directory / files.MASKS, masks, config)
+    write_masks(config.directory / files.MASKS, masks, config)

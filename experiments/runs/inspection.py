@@ -13,11 +13,13 @@ from experiments.runs.build import initial_model, probe_shape
 from experiments.runs.channels import dead_channels
 from experiments.runs.facts import pruning_facts
 from experiments.runs.notes import heard
+from experiments.runs.owners import SUMS
 from experiments.runs.progress import Silent
-from prune import Probe, apply, effective, load_masks, release
+from experiments.runs.tensors import read_checkpoint, read_masks
+from prune import Probe, apply, effective, release
 from prune.bound import change_bound
-from prune.compact import compact
-from train import checkpoint
+from prune.compact import compact, parameters_left
+from train.foreign import is_code
 
 
 class Inspection(NamedTuple):
@@ -39,16 +41,23 @@ class Checked(NamedTuple):
     masks: dict[str, Tensor]
 
 
-def inspect(directory: Path) -> Inspection:
+def inspect(directory: Path, model: str | None = None, dataset: str | None = None) -> Inspection:
     """Read the result and the rows of layers.csv of a run, and check its masks.
 
     The network is built again; counts, densities, `effective` and `connected` are computed again.
 
+    Args:
+        directory: Of the run.
+        model: The name of the run's model. It must be given if that is a function of a module,
+            which is never called because a result file names it.
+        dataset: The name of the run's data set; likewise.
+
     Raises:
         FileNotFoundError: If a file of the run is missing.
-        ValueError: If a file is damaged, or the masks are not those of the result.
+        ValueError: If a file is damaged or that of another run, or the user must name the model
+            or the data set.
     """
-    run = checked(directory)
+    run = checked(directory, model, dataset)
     with heard([], Silent()):
         live = effective(run.model, run.masks, Probe(probe_shape(run.config)))
     dead = dead_channels(run.model, live)
@@ -56,54 +65,66 @@ def inspect(directory: Path) -> Inspection:
         name = row["name"]
         row |= {"effective": int(live[name].sum())}
         row |= dict(zip(("dead_inputs", "dead_outputs"), dead[name], strict=True))
-    return Inspection(run.result, run.layers, _left(directory, run.config), _moved(run))
+    return Inspection(run.result, run.layers, _left(directory, run), _moved(run))
 
 
-def checked(directory: Path) -> Checked:
+def checked(directory: Path, model: str | None = None, dataset: str | None = None) -> Checked:
     """Read the files of a finished run, build its network, and compare what both show.
 
-    Raises:
-        FileNotFoundError, ValueError: As `inspect`.
+    Arguments and errors are those of `inspect`.
     """
     result = files.read_result(directory / files.RESULT)
-    config = replace(restore(result["config"]), device="cpu")
-    layers = files.read_rows(directory / files.LAYERS, files.LAYER_COLUMNS)
-    steps = files.read_rows(directory / files.STEPS, files.STEP_COLUMNS)
-    model = initial_model(config)
-    masks = load_masks(directory / files.MASKS, model, exclude=config.exclude)
+    config = restore(result["config"])
+    for option, named in (("model", model), ("dataset", dataset)):
+        _check_trust(directory, option, getattr(config, option), named)
+    sums = result.get(SUMS, {})
+    layers = files.read_rows(directory / files.LAYERS, files.LAYER_COLUMNS, sums)
+    steps = files.read_rows(directory / files.STEPS, files.STEP_COLUMNS, sums)
+    here = replace(config, device="cpu")
+    net = initial_model(here)
+    masks, _, _ = read_masks(directory / files.MASKS, net, config)
     with heard([], Silent()):
-        facts = pruning_facts(model, masks, steps, probe_shape(config))
+        facts = pruning_facts(net, masks, steps, probe_shape(config))
     for key, value in facts.items():
         if result.get(key, value) != value:
             raise ValueError(f"{directory}: {key} of the masks is not that of {files.RESULT}")
-    return Checked(result | facts, config, layers, model, masks)
+    return Checked(result | facts, here, layers, net, masks)
 
 
-def network(directory: Path, config: RunConfig) -> nn.Module:
+def _check_trust(directory: Path, option: str, stored: str, named: str | None) -> None:
+    """Refuse a function of a user's module unless the user names it again."""
+    if named not in (None, stored):
+        raise ValueError(f"the {option} of {directory} is {stored}, not {named}")
+    if named is None and is_code(stored):
+        raise ValueError(
+            f"the {option} of {directory} is {stored}: a module that a result file names is not "
+            f"run; if you trust it, add --{option} {stored}"
+        )
+
+
+def network(directory: Path, run: Checked, device: str = "cpu") -> nn.Module:
     """The network at the end of a run, in eval mode: its weights with the pruned ones 0.
 
     Raises:
-        FileNotFoundError: If the file with the weights or the masks is missing.
+        FileNotFoundError: If the file with the weights is missing.
+        ValueError: If it is damaged, or that of another run.
     """
-    model = initial_model(config)
-    if config.epochs:
-        state = checkpoint.load(directory / files.CHECKPOINT, torch.device("cpu"))
-        if state is None:
-            raise FileNotFoundError(f"{directory / files.CHECKPOINT} with the weights is gone")
+    model = initial_model(replace(run.config, device=device))
+    if run.config.epochs:
+        state = read_checkpoint(directory / files.CHECKPOINT, run.result.get(SUMS, {}))
         model.load_state_dict(state["model"])
-    apply(model, load_masks(directory / files.MASKS, model, exclude=config.exclude))
+    apply(model, {name: mask.to(device) for name, mask in run.masks.items()})
     return release(model).eval()
 
 
-def _left(directory: Path, config: RunConfig) -> str:
+def _left(directory: Path, run: Checked) -> str:
     """The number of parameters that `compact` leaves, or the reason why it cannot."""
     try:
-        masked = network(directory, config)
-        small = compact(masked, torch.zeros(2, *probe_shape(config)))
+        masked = network(directory, run)
+        small = compact(masked, torch.zeros(2, *probe_shape(run.config)))
     except (ValueError, FileNotFoundError) as error:
         return f"no smaller network: {error}"
-    before, after = (sum(p.numel() for p in net.parameters()) for net in (masked, small))
-    return f"compact would leave {after:,} of {before:,} parameters"
+    return parameters_left(masked, small)
 
 
 def _moved(run: Checked) -> str | None:

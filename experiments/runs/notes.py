@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from experiments.runs.files import PassedOver
 from experiments.runs.progress import Progress
 from prune import Probe
 from prune.notices import LayerCollapse, NoFlow, Uncovered
@@ -15,7 +16,7 @@ from prune.positive import positive_pass, reading
 from prune.probe import ones
 from prune.scoring import undisturbed
 
-OURS = (LayerCollapse, NoFlow, Uncovered)
+OURS = (LayerCollapse, NoFlow, Uncovered, PassedOver)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ result.json of their own.
 
 import csv
 import json
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
@@ -26,12 +26,12 @@ def names(folder: Path) -> set[str]:
     return set(_lines(folder))
 
 
-def result(directory: Path, required: Set[str]) -> dict:
+def result(directory: Path, check: Callable[[dict], None]) -> dict:
     """Read the result of a packed run, as its result.json would give it.
 
     Args:
         directory: Of the run; it need not exist.
-        required: The keys that a result has.
+        check: Raises ValueError, with the reason, if the content is not a result of this run.
 
     Raises:
         FileNotFoundError: If the pack of the folder lacks this run.
@@ -45,9 +45,10 @@ def result(directory: Path, required: Set[str]) -> dict:
     number, line = lines[name]
     content = json.loads(line)
     del content[RUN]
-    if missing := required - set(content):
-        lacks = f"it lacks {', '.join(sorted(missing))}"
-        raise ValueError(f"{folder / RUNS} is damaged in line {number}: {lacks}")
+    try:
+        check(content)
+    except ValueError as error:
+        raise ValueError(f"{folder / RUNS} is damaged in line {number}: {error}") from None
     return content
 
 
@@ -106,7 +107,7 @@ def _indexed(path: Path, version: tuple[int, ...]) -> dict[str, tuple[int, bytes
             name = json.loads(line)[RUN]
             if not isinstance(name, str) or name in found or not line.endswith(b"\n"):
                 raise ValueError
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             text = f'it should be one result as JSON with a name of its own as "{RUN}"'
             raise ValueError(f"{path} is damaged in line {number}: {text}") from None
         found[name] = number, line

@@ -1,7 +1,9 @@
-"""The code that makes a result: the project's version and commit."""
+"""The code that makes a result: the project's version and commit, and the packages."""
 
+import platform
 import subprocess
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from synflow import __version__
@@ -27,6 +29,12 @@ def provenance() -> dict[str, object]:
         changes = _git("status", "--porcelain", "--untracked-files=no")
         dirty = None if commit is None or changes is None else changes != ""
     return {"synflow": __version__, "commit": commit, "dirty": dirty}
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that compute."""
+    packages = {name: version(name) for name in ("numpy", "torch", "torchvision")}
+    return {"python": platform.python_version(), **packages}
 
 
 def _git(*arguments: str) -> str | None:

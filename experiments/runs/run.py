@@ -10,15 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from experiments.config import DTYPES, RunConfig
+from experiments.pruners import score_of
 from experiments.runs import files
+from experiments.runs.beforehand import check_network
 from experiments.runs.build import images, initial_model, probe, probe_shape
 from experiments.runs.facts import layer_rows, pruning_facts, step_row
 from experiments.runs.notes import heard, readings
 from experiments.runs.pack import unpack
 from experiments.runs.progress import Progress, Silent
 from experiments.runs.provenance import provenance
+from experiments.runs.tensors import read_masks, write_masks
 from experiments.runs.training import apply_everywhere, fit, seconds_of
-from prune import SCORES, Step, prune
+from prune import Step, prune
 from prune.ablation import inverted, shuffled
 from prune.positive import FLOWS
 from prune.scores import Score
@@ -70,10 +73,12 @@ def experiment(config: RunConfig, progress: Progress | None, pruning: Pruning) -
     with joined(config.device):
         if of_first(lambda: unpack(config.directory)):
             files.read_result(result)
+            progress.note("this run is finished; it is not repeated")
             return result
         provenance()  # now, because the project's files may change during the run
         if config.reads_data:
             locate(config.dataset, Path(config.data_dir))
+        check_network(config)
         with files.owned(config.directory) if rank() == 0 else nullcontext():
             data = images(config, progress) if config.reads_data else None
             model, facts, seconds = pruning(config, data, progress)
@@ -81,7 +86,7 @@ def experiment(config: RunConfig, progress: Progress | None, pruning: Pruning) -
             measured = {**facts, "score_dtype": config.score_dtype, **trained.measured}
             measured["seconds"] = {"prune": seconds, "train": trained.seconds}
             if rank() == 0:
-                files.write_result(result, config, measured)
+                files.write_result(result, config, measured, trained.start)
     return result
 
 
@@ -99,16 +104,19 @@ def _prune_at_initialisation(config: RunConfig, data: Task | None, progress: Pro
 def _masks_and_steps(
     config: RunConfig, model: nn.Module, data: Task | None, progress: Progress
 ) -> tuple[dict[str, Tensor], list[str], list[dict]]:
-    """Prune, unless the masks are saved; read the masks, the notes and the rows of steps.csv.
+    """Prune, unless all of its files are there; read the masks, the notes and the steps.
 
     They are read from the files also right after they were written. So a resumed run goes on
     from exactly what an uninterrupted one has.
     """
-    directory = config.directory
-    if not (directory / files.MASKS).exists():
+    masks_file, layers, steps = (
+        config.directory / name for name in (files.MASKS, files.LAYERS, files.STEPS)
+    )
+    if not all(path.exists() for path in (masks_file, layers, steps)):
         _prune_and_save(config, model, data, progress)
-    masks, notes = files.read_masks(directory / files.MASKS, model, config)
-    return masks, notes, files.read_rows(directory / files.STEPS, files.STEP_COLUMNS)
+    masks, notes, sums = read_masks(masks_file, model, config)
+    files.read_rows(layers, files.LAYER_COLUMNS, sums)
+    return masks, notes, files.read_rows(steps, files.STEP_COLUMNS, sums)
 
 
 def _prune_and_save(
@@ -140,11 +148,12 @@ def _prune_and_save(
     layers = layer_rows(model, masks, scores)
     files.write_rows(config.directory / files.LAYERS, files.LAYER_COLUMNS, layers)
     files.write_rows(config.directory / files.STEPS, files.STEP_COLUMNS, on_step.rows)
-    files.write_masks(config.directory / files.MASKS, masks, config, notes)
+    write_masks(config.directory / files.MASKS, masks, config, notes)
 
 
-def _score(config: RunConfig) -> str | Score:
-    return inverted(SCORES[config.pruner]) if config.ablate == "invert" else config.pruner
+def _score(config: RunConfig) -> Score:
+    score = score_of(config.pruner)
+    return inverted(score) if config.ablate == "invert" else score
 
 
 class _StepRecorder:

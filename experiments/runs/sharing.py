@@ -71,8 +71,14 @@ def _options(config: RunConfig) -> dict:
     return options | {"device": torch.device(config.device).type}
 
 
-def take(begun: str, directory: Path, results: Path) -> bool:
+def take(begun: str, start: str, directory: Path, results: Path) -> bool:
     """Link the checkpoint of a training with this beginning into `directory`, which has none.
+
+    Args:
+        begun: The content of the file that a finished training writes.
+        start: The beginning that its checkpoint must hold, too: it may be that of another run.
+        directory: Of this training.
+        results: The folder that is searched.
 
     Returns:
         True if such a checkpoint was found, is not damaged and could be linked.
@@ -81,7 +87,13 @@ def take(begun: str, directory: Path, results: Path) -> bool:
         for found in results.glob(f"{pattern}/{TRAINED}"):
             with suppress(OSError, ValueError):
                 theirs = found.with_name(CHECKPOINT)
-                if found.read_text() == begun and checkpoint.load(theirs, torch.device("cpu")):
+                if found.read_text() == begun and _begins(theirs, start):
                     os.link(theirs, directory / CHECKPOINT)
                     return True
     return False
+
+
+def _begins(path: Path, start: str) -> bool:
+    """True if this is the checkpoint of a training that began so."""
+    state = checkpoint.load(path, torch.device("cpu"))
+    return state is not None and state["start"] == start

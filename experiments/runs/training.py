@@ -1,6 +1,7 @@
 """Training of a pruned network: accuracies, history.csv and weights.csv."""
 
 from datetime import timedelta
+from math import isclose
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,9 @@ from experiments.runs.sharing import TRAINED, beginning, take
 from prune import apply
 from prune.masks import Masks
 from train.batches import Task
-from train.loop import evaluate, train
+from train.checkpoint import fingerprint
+from train.evaluation import evaluate, evaluation_batches
+from train.loop import train
 from train.prepared import prepared
 from train.ranks import check_same, rank
 
@@ -25,6 +28,7 @@ class Trained(NamedTuple):
 
     measured: dict  # "trained", "untrained", "best" and "final", as in result.json
     seconds: float
+    start: str | None  # its beginning, as checkpoint.pt has it
 
 
 def apply_everywhere(model: nn.Module, masks: Masks) -> None:
@@ -47,33 +51,39 @@ def fit(
     first rank writes checkpoint.pt, history.csv and weights.csv after each epoch.
     """
     if config.epochs == 0:
-        return Trained(dict.fromkeys(("trained", "untrained", "best", "final")), 0)
+        return Trained(dict.fromkeys(("trained", "untrained", "best", "final")), 0, None)
     small, part = to_train(config, model, progress)
     trained = trained_facts(config, model, small)
     net = prepared(small, config.precision, config.compile)
-    untrained = evaluate(net, data)
+    progress.begin("evaluating before training", evaluation_batches(data))
+    untrained = evaluate(net, data, progress.tick)
     on_epoch = _EpochRecorder(config, directory, model, progress)
-    steps = -(-len(data.train.labels) // config.batch_size)
-    progress.begin("training", config.epochs * steps)
-    begun = beginning(config, model)
-    if rank() == 0 and _share(config, directory, begun):
+    steps = -(-len(data.train.labels) // config.batch_size) + evaluation_batches(data)
+
+    def begin(done: int) -> None:
+        if done:
+            progress.note(f"goes on after epoch {done} of {config.epochs}")
+        progress.begin("training", (config.epochs - done) * steps)
+
+    begun, start = beginning(config, model), fingerprint(model, config.training, config.seed)
+    if rank() == 0 and _share(config, directory, begun, start):
         progress.note("another run did the same training; it is not repeated")
     checkpoint = directory / files.CHECKPOINT
-    tick = progress.tick
-    history = train(net, data, config.training, config.seed, checkpoint, on_epoch, tick, part=part)
+    given = config.training, config.seed, checkpoint, on_epoch, progress.tick, part, begin
+    history = train(net, data, *given)
     if rank() == 0:
         files.write_text(directory / TRAINED, begun)
     best = max(history, key=lambda row: row["top1"])  # the earliest, if several
     accuracies = {"best": _accuracy(best), "final": _accuracy(history[-1])}
     measured = {"trained": trained, "untrained": untrained, **accuracies}
-    return Trained(measured, seconds_of(history))
+    return Trained(measured, seconds_of(history), start)
 
 
-def _share(config: RunConfig, directory: Path, begun: str) -> bool:
+def _share(config: RunConfig, directory: Path, begun: str, start: str) -> bool:
     """Share the checkpoint of an equal training; True if `directory` now has it."""
     if config.record_weights or (directory / files.CHECKPOINT).exists():
         return False
-    return take(begun, directory, Path(config.results))
+    return take(begun, start, directory, Path(config.results))
 
 
 def _accuracy(row: dict) -> dict:
@@ -99,15 +109,25 @@ class _EpochRecorder:
     def _weights_so_far(self) -> list[dict]:
         """The rows of weights.csv; at first those of the untrained network."""
         path = self.directory / files.WEIGHTS
-        if path.exists():
-            return files.read_rows(path, files.WEIGHT_COLUMNS)
-        return weight_rows(self.model, 0, self.config.exclude)
+        first = weight_rows(self.model, 0, self.config.exclude)
+        if not path.exists():
+            return first
+        rows = files.read_rows(path, files.WEIGHT_COLUMNS)
+        if len(rows) % len(first) or not all(map(_alike, first, rows)):
+            raise ValueError(f"{path} is that of another training, or torn; move it away")
+        return rows
 
     def _record_weights(self, epoch: int) -> None:
         """Add the rows of an epoch, unless an earlier session has done so."""
         if self.weights is not None and epoch > self.weights[-1]["epoch"]:
             self.weights.extend(weight_rows(self.model, epoch, self.config.exclude))
             files.write_rows(self.directory / files.WEIGHTS, files.WEIGHT_COLUMNS, self.weights)
+
+
+def _alike(row: dict, other: dict) -> bool:
+    """True for rows of weights.csv that differ by rounding only."""
+    same = row["epoch"] == other["epoch"] and row["name"] == other["name"]
+    return same and isclose(row["mean_square"], other["mean_square"], rel_tol=1e-6)
 
 
 def _epoch_line(history: list[dict], epochs: int) -> str:

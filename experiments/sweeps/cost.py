@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from experiments.config import DTYPES, RunConfig
+from experiments.pruners import is_own
 from experiments.runs.build import initial_model, probe_shape
 from experiments.runs.facts import flops_of
 from prune import prunable
@@ -62,7 +63,7 @@ def guess(config: RunConfig) -> float:
 
 def _scoring_passes(config: RunConfig) -> int:
     """The cost of a scoring, in forward passes of one image."""
-    images = 1 if config.pruner in FLOWS else 0
+    images = 1 if config.pruner in FLOWS or is_own(config.pruner) else 0
     if config.pruner in READS_DATA:
         images = 10 * config.data.classes
     passes = {"grasp": BOTH_PASSES + BOTH_PASSES**2, "grasp-text": BOTH_PASSES**2}

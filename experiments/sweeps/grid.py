@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 
 from experiments.config import PRUNING_DETAILS, RunConfig
+from experiments.pruners import reads_data, usual_steps
 from experiments.resolve import resolve
-from prune.positive import FLOWS
-from prune.scores import READS_DATA
 
 PAPER_COMPRESSIONS = tuple(10 ** (k / 4) for k in range(13))  # 10^0, 10^0.25, ..., 10^3 (Sec. 7)
 # Slowest first.
@@ -87,10 +86,10 @@ def _point(options: dict[str, object]) -> RunConfig:
         return resolve(shared | DENSE_OPTIONS)
     if options["cycles"]:
         return resolve({k: v for k, v in options.items() if k != "pruner"})
-    one_step = options["pruner"] not in FLOWS and options.get("steps") in (None, 1)
-    if one_step and options.get("schedule") != "certified":
+    steps = options.get("steps") or usual_steps(options["pruner"], "exponential")
+    if steps == 1 and options.get("schedule") != "certified":
         options |= {"schedule": None}
-    if options["pruner"] not in READS_DATA:
+    if not reads_data(options["pruner"]):
         options |= {"bn": None}
     return resolve(options)
 

@@ -28,6 +28,11 @@ ITERATED = ["snip@10", "snip@100", "grasp@10", "grasp@100"]
 DECADES = [1.0, 10.0, 100.0, 1000.0, 10_000.0]
 HALF_DECADES = [10 ** (k / 2) for k in range(9)]  # 1 to 10,000
 RESNET = {"model": ["resnet18"], "epochs": 12, "lr_drops": (9, 11), "compression": DECADES}
+OTHERS = {
+    "model": ["train.small:vit", "train.small:mobilenet_v3"],
+    "width": 1.0,
+    "compression": [1.0, 3.0, 10.0, 30.0],
+}
 ABLATED = {"compression": DECADES[1:4], "ablate": ["shuffle", "reinit", "invert"]}
 
 PRESETS: dict[str, list[dict]] = {  # each is made of one to three grids
@@ -67,6 +72,10 @@ PRESETS: dict[str, list[dict]] = {  # each is made of one to three grids
         },
         {"compression": DECADES[1:4], "pruner": ["snip", "grasp"], "bn": "batch"},
         {"compression": DECADES[1:4], "pruner": ["synflow-l2"]},
+    ],
+    "laptop-architectures": [  # a vision transformer and a MobileNetV3
+        {**OTHERS, "pruner": ["random", "magnitude", "synflow"]},
+        {**OTHERS, "compression": [3.0, 10.0, 30.0], "pruner": ["random"], "allocation": ["erk"]},
     ],
 }
 

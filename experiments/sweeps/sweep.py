@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from experiments.config import RunConfig
 from experiments.runs import files
@@ -10,6 +11,7 @@ from experiments.runs.sharing import TRAINED, Training, trainings
 from experiments.series import series_of
 from experiments.sweeps.cost import START, Clock
 from experiments.sweeps.workers import Outcome, work
+from train.data import locate
 
 
 def state(config: RunConfig) -> str:
@@ -20,7 +22,7 @@ def state(config: RunConfig) -> str:
         return "finished"
     except FileNotFoundError:
         pass
-    except ValueError:
+    except (ValueError, OSError):
         if (directory / files.RESULT).exists():
             return "failed"
         raise  # the pack of the whole folder is damaged
@@ -38,7 +40,7 @@ def plan(configs: Sequence[RunConfig], jobs: int) -> list[dict]:
     """
     states = {config: state(config) for config in configs}
     taken, todo = _parted(states)
-    seconds = taken | _expected(_clock(taken, jobs), todo, taken)
+    seconds = taken | _expected(_clock(taken, min(jobs, len(todo) or 1)), todo, taken)
     return [
         {"run": config.directory.name, "state": states[config], "seconds": seconds[config]}
         for config in configs
@@ -52,9 +54,14 @@ def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[O
 
     Returns:
         The outcomes of the runs that this call did.
+
+    Raises:
+        FileNotFoundError: If a data set of the runs to do is missing; then nothing is begun.
     """
     taken, todo = _parted({config: state(config) for config in configs})
-    clock = _clock(taken, jobs)
+    for name, place in dict.fromkeys((c.dataset, c.data_dir) for c in todo if c.reads_data):
+        locate(name, Path(place))
+    clock = _clock(taken, min(jobs, len(todo) or 1))
     progress.note(f"{len(configs)} runs, {_left(clock, todo, taken, jobs)}")
     if not todo:
         return []

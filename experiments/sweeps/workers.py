@@ -121,7 +121,7 @@ def attempt(config: RunConfig) -> Outcome:
         perform(config)
     except BlockingIOError as error:
         return Outcome(config, "elsewhere", str(error))
-    except Exception as error:  # of any kind: the other runs go on
+    except (Exception, SystemExit) as error:  # of any kind: the other runs go on
         text = " ".join(str(error).split())
         remedy = getattr(error, "remedy", "")
         return Outcome(config, "failed", f"{type(error).__name__}: {text}", remedy)

@@ -16,7 +16,7 @@ from train import checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CHANGED = {"trained", "seconds", "untrained", "best", "final"}  # the last three by rounding
+CHANGED = {"trained", "seconds", "sha256", "untrained", "best", "final"}
 
 
 def result(directory: Path) -> dict:

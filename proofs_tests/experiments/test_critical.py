@@ -16,6 +16,7 @@ from proofs_tests.tools.network_figures import figure
 from prune import SCORES, Probe, connected, prune
 from prune.connected import fewest
 from prune.masks import dense_masks, keep_top, size
+from prune.schedules import CertifiedStop
 from train.models import build
 
 
@@ -121,7 +122,7 @@ def test_certified_ends_where_it_refuses_to_go_on(config):
     masks = prune(model, "synflow", Probe(shape), rho, schedule="certified")
     assert size(masks) == found.N and connected(model, masks, shape)
     if found.open > 1:
-        with pytest.raises(ValueError, match="certified stops at"):
+        with pytest.raises(CertifiedStop):
             prune(model, "synflow", Probe(shape), found.N / (found.open - 1), schedule="certified")
 
 

@@ -107,7 +107,7 @@ def test_a_result_that_was_written_without_them_is_inspected(random, tmp_path):
     for file in random.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     content = json.loads((random / "result.json").read_text())
-    for name in ("effective", "effective_density", "notes"):
+    for name in ("effective", "effective_density", "notes", "sha256"):
         del content[name]
     (tmp_path / "result.json").write_text(json.dumps(content))
     assert inspect(tmp_path).result["effective"] == 40
@@ -128,7 +128,8 @@ def test_inspect_says_why_a_network_cannot_get_smaller(tmp_path, monkeypatch):
     (tmp_path / "branching.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     config = configured(tmp_path, model="branching:net", pruner="magnitude", steps=1, epochs=0)
-    assert inspect(run(config).parent).compact.startswith("no smaller network: ")
+    found = inspect(run(config).parent, "branching:net")
+    assert found.compact.startswith("no smaller network: ")
 
 
 def test_inspect_says_that_the_trained_weights_are_gone(finished, tmp_path):

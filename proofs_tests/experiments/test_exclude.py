@@ -17,7 +17,7 @@ from experiments.runs.build import initial_model, probe
 from experiments.runs.export import export
 from experiments.runs.files import read_result
 from experiments.runs.imp import imp
-from experiments.runs.inspection import inspect, network
+from experiments.runs.inspection import checked, inspect, network
 from experiments.runs.run import run
 from experiments.runs.sharing import TRAINED, trainings
 from experiments.sweeps.grid import grid
@@ -76,8 +76,8 @@ def test_it_is_inspected_and_exported(partly):
     shown = CliRunner().invoke(main, ["inspect", str(partly)]).stdout.splitlines()
     assert "dense and not counted: 5.*" in shown
     small = torch.export.load(export(partly, "cpu").path).module()
-    config, x = configured(partly.parent, exclude=("5.*",)), torch.randn(5, 1, 8, 8)
-    assert torch.allclose(small(x), network(partly, config)(x), atol=1e-5)
+    x = torch.randn(5, 1, 8, 8)
+    assert torch.allclose(small(x), network(partly, checked(partly))(x), atol=1e-5)
 
 
 def test_the_name_of_a_run_depends_on_the_set_of_patterns(tmp_path):

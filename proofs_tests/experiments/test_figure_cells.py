@@ -5,13 +5,24 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from experiments.figures import cells, one_shot, precision, prune_cut_ratio, statistics, walks
+from experiments.figures import (
+    cells,
+    collect,
+    one_shot,
+    precision,
+    prune_cut_ratio,
+    statistics,
+    walks,
+)
 from experiments.resolve import resolve
 from experiments.runs.build import images, initial_model, probe, probe_shape
 from experiments.runs.progress import Silent
+from experiments.sweeps.presets import OTHERS
 from proofs_tests.tools.network_figures import Counter, tiny
 from prune import SCORES, Probe, Step, prune
 from prune.masks import dense_masks, size
+from train.data import DATASETS
+from train.models import MODELS
 
 
 def test_a_walk_gives_each_of_its_cells_what_prune_alone_gives(computed, few_steps):
@@ -167,3 +178,9 @@ def test_the_other_kernel_is_a_convolution_with_another_order_of_addition(dtype)
 def test_iou_is_intersection_over_union():
     a, b = torch.tensor([True, True, False, False]), torch.tensor([True, False, True, False])
     assert precision.iou({"w": a}, {"w": b}) == 1 / 3
+
+
+def test_every_network_and_data_set_has_a_name_for_figures():
+    assert {*MODELS, *OTHERS["model"], *DATASETS} == {*collect.NAMES}
+    config = resolve({"model": "resnet20", "dataset": "cifar100"})
+    assert cells.title(config) == "ResNet-20, CIFAR-100 (32 px)"

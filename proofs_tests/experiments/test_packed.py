@@ -210,7 +210,7 @@ def test_the_last_line_of_run_is_the_path_of_the_unpacked_result(tmp_path, finis
 
 def test_packed_cycles_are_not_repeated_either(tmp_path, nothing_is_built):
     config = configured(tmp_path, pruner="magnitude", cycles=2, steps=None)
-    made(tmp_path, "magnitude", 70.0).rename(config.directory)
+    made(tmp_path, "magnitude", 70.0, config=config.decisive).rename(config.directory)
     only_packed(tmp_path)
     assert imp(config) == config.directory / "result.json" and unpack(config.directory)
 
@@ -400,7 +400,7 @@ def committed() -> dict[str, str]:
     for folder in COMMITTED:
         histories = packed.histories(ROOT / "results" / folder, files.HISTORY_COLUMNS)
         for name in packed.names(ROOT / "results" / folder):
-            content = packed.result(ROOT / "results" / folder / name, files.REQUIRED)
+            content = files.read_result(ROOT / "results" / folder / name / files.RESULT)
             for file, text in unpacked(content, histories.get(name, [])).items():
                 found[f"results/{folder}/{name}/{file}"] = text
     return found

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from cli import main
 from experiments.series import series_of
 from experiments.sweeps.grid import shard
-from experiments.sweeps.presets import ALLOWED, FIVE, PRESETS, preset
+from experiments.sweeps.presets import ALLOWED, FIVE, OTHERS, PRESETS, preset
 from prune.allocation import ALLOCATIONS
 
 ALL = preset(["laptop"], {"device": "cpu"})
@@ -30,7 +30,7 @@ def exponents(configs) -> list[str]:
 def test_laptop_is_all_parts_one_after_the_other_and_no_run_twice():
     parts = [config for name in PRESETS for config in preset([name], {"device": "cpu"})]
     assert ALL == list(dict.fromkeys(parts))
-    assert len({config.directory for config in ALL}) == len(ALL) == 738
+    assert len({config.directory for config in ALL}) == len(ALL) == 738 + 78
     assert preset([*PRESETS][::-1], {})[0] == preset([[*PRESETS][-1]], {})[0]
 
 
@@ -42,10 +42,14 @@ def test_a_part_that_stops_early_has_all_of_the_first_seeds(name):
 
 
 def test_all_runs_are_of_one_data_set_and_width_and_those_of_a_model_of_one_training():
-    for name in ("dataset", "train_images", "width", "batch_size", "lr", "precision"):
+    for name in ("dataset", "train_images", "batch_size", "precision"):
         assert len({getattr(config, name) for config in ALL}) == 1
-    trainings = {(config.model, config.epochs, config.lr_drops) for config in ALL}
-    assert trainings == {("vgg11", 8, (5, 7)), ("resnet18", 12, (9, 11))}
+    trainings = {(c.model, c.width, c.epochs, c.lr, c.lr_drops) for c in ALL}
+    others = {(model, 1.0, 8, 0.1, (5, 7)) for model in OTHERS["model"]}
+    assert trainings == others | {
+        ("vgg11", 0.25, 8, 0.05, (5, 7)),
+        ("resnet18", 0.25, 12, 0.05, (9, 11)),
+    }
 
 
 def test_the_pruners_go_to_10000_in_half_decades_with_certified_beside_them():
@@ -95,6 +99,15 @@ def test_each_choice_of_a_definition_has_the_usual_run_beside_it():
         assert config not in plain and replace(config, pruner=pruner, **usual) in plain
     kinds = Counter((c.pruner, c.scope, c.bn) for c in part("choices"))
     assert len(kinds) == 6 and set(kinds.values()) == {9}
+
+
+def test_other_architectures_have_four_ways_to_prune_and_a_dense_run():
+    configs = part("architectures")
+    kinds = Counter((c.model, c.compression, c.pruner, c.allocation) for c in configs)
+    ways = [("random", None), ("magnitude", None), ("synflow", None), ("random", "erk")]
+    pruned = [(rho, *way) for rho in (3, 10, 30) for way in ways]
+    wanted = {(m, *one) for m in OTHERS["model"] for one in [*pruned, (1, "magnitude", None)]}
+    assert kinds == dict.fromkeys(wanted, 3)
 
 
 def test_cycles_are_rewound_or_not_at_six_compressions():

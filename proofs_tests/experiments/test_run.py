@@ -53,6 +53,7 @@ def test_result_json_has_the_fields_of_the_contract_and_no_other(finished):
         "effective",
         "effective_density",
         "notes",
+        "sha256",
         "connected",
         "max_prune_cut_ratio",
         "steps",

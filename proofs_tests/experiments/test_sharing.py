@@ -1,6 +1,7 @@
 """Equal trainings are done once; a shared training leaves the files of an own one."""
 
 import os
+import shutil
 from dataclasses import replace
 from itertools import count
 
@@ -117,6 +118,15 @@ def test_a_damaged_training_is_not_taken(tmp_path, trained):
     directory = imp(cycled(tmp_path, 1)).parent
     (directory / "cycle-1" / "checkpoint.pt").write_bytes(b"torn")
     run(configured(tmp_path, **ALIKE | {"compression": 1, "pruner": "magnitude"}))
+    assert len(trained) == 3
+
+
+def test_a_checkpoint_of_another_training_next_door_is_not_taken(tmp_path, trained):
+    """Also where the file that identifies the training says that it is this one."""
+    given = ALIKE | {"pruner": "magnitude"}
+    first, other = (run(configured(tmp_path, **given, seed=seed)).parent for seed in (0, 1))
+    shutil.copy(other / "checkpoint.pt", first / "checkpoint.pt")
+    run(configured(tmp_path, **given, score_dtype="float32"))
     assert len(trained) == 3
 
 

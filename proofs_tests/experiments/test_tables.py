@@ -76,7 +76,7 @@ def test_differences_are_of_equal_seeds_and_compressions(tmp_path):
 
 def test_completed_counts_the_finished_runs_of_each_preset_that_has_one(tmp_path):
     first = preset(["laptop-float32"], {"results": str(tmp_path)})[0]
-    made = result(tmp_path, "synflow", 10, 80.0)
+    made = result(tmp_path, "synflow", 10, 80.0, config=first.decisive)
     assert completed(tmp_path) == ""
     made.rename(first.directory)
     assert completed(tmp_path) == "laptop-float32       1 of 9 runs"

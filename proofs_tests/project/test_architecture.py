@@ -10,7 +10,11 @@ import pytest
 
 from proofs_tests.tools import ROOT
 
-COMMAND_LINE = ("console.py", "options.py")  # files of experiments/commandline that import click
+COMMAND_LINE = (
+    "console.py",
+    "option_files.py",
+    "options.py",
+)  # files of experiments/commandline that import click
 TORCH = {"numpy", "torch", "torchvision", "PIL"}  # torchvision brings the last
 LIGHT = (  # imported before the command is known
     "cli.py",
@@ -22,6 +26,7 @@ LIGHT = (  # imported before the command is known
 )
 FLOORS = {  # the rooms of a package, from the ground up; a room imports from lower floors only
     "experiments": [
+        {"pruners"},
         {"config", "unbuilt"},
         {"resolve", "series"},
         {"runs"},

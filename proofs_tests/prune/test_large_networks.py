@@ -1,6 +1,5 @@
 """The networks of the paper at full size: counts, certificates and collapse."""
 
-import re
 from fractions import Fraction
 
 import pytest
@@ -9,6 +8,7 @@ import torchvision
 
 from prune import SCORES, Probe, connected, prunable, prune
 from prune.masks import dense_masks, kept, size
+from prune.schedules import CertifiedStop
 from train.models import build
 
 pytestmark = pytest.mark.slow
@@ -90,9 +90,9 @@ def test_certified_keeps_a_path_of_resnet18_open():
     torch.manual_seed(0)
     model = build("resnet18", IMAGE, 10, width=0.25)
     N = size(dense_masks(model))
-    with pytest.raises(ValueError, match=r"^certified stops at") as refusal:
+    with pytest.raises(CertifiedStop, match=r"^certified stops at") as refusal:
         prune(model, "synflow", Probe(IMAGE), N, schedule="certified")
-    reached = int(re.search("stops at ([0-9]+) weights", str(refusal.value))[1])
+    reached = refusal.value.reached
     assert 5 <= reached
     masks = prune(model, "synflow", Probe(IMAGE), Fraction(N, reached), schedule="certified")
     assert kept(masks) == reached

@@ -18,6 +18,7 @@ from prune import Probe, apply, prune
 from train import checkpoint, loop
 from train.batches import Task, normalised, task
 from train.data import DATASETS, Split
+from train.evaluation import evaluate
 from train.recipes import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -84,7 +85,7 @@ def test_top_1_top_5_and_loss_are_what_they_are_called(n, classes):
     model = Oracle(classes)
     logits = model(normalised(few.test.images, few)).detach().double().numpy()
     expected = measured(logits, few.test.labels.numpy())
-    found = loop.evaluate(model, few)
+    found = evaluate(model, few)
     assert list(found) == ["top1", "top5", "loss"]
     assert (found["top1"], found["top5"]) == pytest.approx(expected[:2], rel=1e-15)  # counts
     assert found["loss"] == pytest.approx(expected[2], rel=1e-5)  # torch's is float32
@@ -97,7 +98,7 @@ def test_percentages_are_the_nearest_floats():
     guesses = model(normalised(few.test.images, few)).argmax(1)
     for right in range(101):
         labels = torch.where(torch.arange(100) < right, guesses, (guesses + 1) % CLASSES)
-        found = loop.evaluate(model, few._replace(test=Split(few.test.images, labels)))
+        found = evaluate(model, few._replace(test=Split(few.test.images, labels)))
         assert found["top1"] == right
 
 
@@ -118,7 +119,7 @@ def test_evaluation_is_in_eval_mode_without_augmentation_and_changes_nothing(fro
         torch.get_rng_state(),
     )
     own = modes(model)
-    first, second = (loop.evaluate(model, few) for _ in range(2))
+    first, second = (evaluate(model, few) for _ in range(2))
     assert first == second and same(before, dict(model.state_dict()))
     assert torch.equal(random, torch.get_rng_state())
     assert modes(model) == own and len(during) == 2 and not any(map(any, during))
@@ -129,7 +130,7 @@ def test_an_evaluation_that_fails_leaves_the_modes_too():
     model[4].eval()
     own = modes(model)
     with pytest.raises(RuntimeError):
-        loop.evaluate(model, task((images(4), images(4)), KIND, (1, 8, 8), CPU))
+        evaluate(model, task((images(4), images(4)), KIND, (1, 8, 8), CPU))
     assert modes(model) == own
 
 
@@ -175,12 +176,12 @@ def uninterrupted(tmp_path_factory) -> tuple[dict, dict, list[dict]]:
 
 
 def test_what_a_training_reports(tmp_path):
-    """A row for each epoch, a tick for each step; learning rates drop after epochs 1 and 3."""
+    """A row for each epoch, a tick for each batch; learning rates drop after epochs 1 and 3."""
     rows, ticks = [], []
     history = train(
         network(), tmp_path / "checkpoint.pt", report=rows.append, tick=lambda: ticks.append(1)
     )
-    assert rows == history and len(ticks) == RECIPE.epochs * BATCHES
+    assert rows == history and len(ticks) == RECIPE.epochs * (BATCHES + 1)  # and an evaluation
     assert [list(row) for row in rows] == [COLUMNS] * 4
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert [row["lr"] for row in rows] == [0.05, 0.025, 0.025, 0.0125]
@@ -223,7 +224,7 @@ def test_dropout_is_drawn_from_seed_and_epoch(tmp_path):
 def test_the_last_row_is_that_of_the_trained_network(tmp_path):
     model = network()
     *_, last = train(model, tmp_path / "checkpoint.pt")
-    found = loop.evaluate(model, small_task())
+    found = evaluate(model, small_task())
     assert (last["top1"], last["top5"], last["test_loss"]) == tuple(found.values())
 
 

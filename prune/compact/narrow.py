@@ -55,6 +55,12 @@ def compact(model: nn.Module, example: Tensor | tuple[Any, ...]) -> nn.Module:
     return small
 
 
+def parameters_left(model: nn.Module, small: nn.Module) -> str:
+    """State the number of parameters before and after `compact`."""
+    before, after = (sum(p.numel() for p in net.parameters()) for net in (model, small))
+    return f"compact would leave {after:,} of {before:,} parameters"
+
+
 def twin(model: nn.Module) -> nn.Module:
     """Return a copy of the model; raise ValueError if it cannot be copied."""
     try:

@@ -130,7 +130,7 @@ def _step(
         return synaptic_flow(network.model, _masks(before), network.probe).scores
 
     ratio = removed / R if R else 0.0
-    return Step(k, _kept(left), R, ratio, rescore, lambda: _masks(left))
+    return Step(k, _kept(left), R, ratio, rescore, lambda: _masks(left), network.probe.scale)
 
 
 def _masks(matrices: Matrices) -> dict[str, Tensor]:

@@ -63,8 +63,9 @@ def read(model: nn.Module, masks: Masks, probe: Probe) -> tuple[Network, dict[st
         recorder = Recorder(given)
         theta = given | {name: t.clone() for name, t in around.items()}
         with saved_tensors_hooks(lambda saved: None, lambda nothing: nothing):  # no backward pass
-            run = positive_pass(model, theta, ones(model, probe), recorder, hold=recorder.hold)
-        network = Network(model, probe, around, recorder.tape(run.outputs))
+            call = ones(model, probe)
+            run = positive_pass(model, theta, call, recorder, None, recorder.hold, probe.scale)
+        network = Network(model, probe, around, recorder.tape(run.outputs, probe.scale))
         R = run.R.item()
     if _repeats(network, matrices, R):
         return network._replace(around={}), matrices
@@ -124,7 +125,7 @@ def _plain(network: Network, matrices: Matrices) -> tuple[float, dict[str, Gradi
     with undisturbed(model):
         given = {name: _given(matrix) for name, matrix in matrices.items()}
         theta = given | {name: t.clone() for name, t in around.items()}
-        R = positive_pass(model, theta, ones(model, probe)).R
+        R = positive_pass(model, theta, ones(model, probe), scale=probe.scale).R
         found = gradients(R, theta, matrices)
     return R.item(), {name: _whole(m, found[name]) for name, m in matrices.items()}
 

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from prune.fast.maps import NONE, Plateau, SmallMap
 from prune.fast.plateaus import full, ruled
 from prune.fast.tape import Entry, Tape, filled
+from prune.positive import summed
 from prune.scoring import Tensors
 
 Held = dict[int, Any]  # place -> a tensor or a SmallMap
@@ -35,7 +36,7 @@ def replay(tape: Tape, theta: Tensors, run: Run, small: bool) -> Tensor:
         else:
             with torch.no_grad():
                 _repeat(entry, held, run)
-    return torch.stack([full(held[place]).sum() for place in tape.outputs]).sum()
+    return summed((full(held[place]) for place in tape.outputs), tape.scale)
 
 
 def plainly(func: Run, *args: Any, **kwargs: Any) -> Any:

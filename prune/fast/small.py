@@ -51,6 +51,7 @@ def scheduled_small(
             removed / R if R else 0.0,
             partial(_rescored, network, alive, shapes),
             partial(_masks, left, shapes),
+            network.probe.scale,
         )
         alive = left
 

@@ -67,7 +67,8 @@ class Tape:
     theta: dict[str, int]  # the places of the weights, by name
     inputs: dict[int, Tensor]  # the input of the network, which a pass may change in place
     constants: dict[int, Tensor]  # all other tensors that were not made by an entry
-    outputs: list[int]  # their sum is R
+    outputs: list[int]  # their sum, times 2^-scale, is R
+    scale: int
 
 
 class Recorder(TorchFunctionMode):
@@ -164,8 +165,8 @@ class Recorder(TorchFunctionMode):
         self.repeatable &= not tensor.requires_grad  # else a function made it that is not shown
         self.constants[self.new(tensor)] = tensor
 
-    def tape(self, outputs: Iterable[Tensor]) -> Tape | None:
-        """Return the tape, or None if the pass cannot be repeated; R is the sum of `outputs`."""
+    def tape(self, outputs: Iterable[Tensor], scale: int = 0) -> Tape | None:
+        """Return the tape, or None if the pass cannot be repeated."""
         outputs = list(outputs)
         self.look_at(outputs)
         given = [(self.theta[name], t) for name, t in self.weights.items()]
@@ -177,7 +178,7 @@ class Recorder(TorchFunctionMode):
         _mark_last(entries, {*places, *self.theta.values()})
         read = {place for entry in entries for place in entry.reads}
         constants = {place: t for place, t in self.constants.items() if place in read}
-        return Tape(entries, self.theta, self.inputs, constants, places)
+        return Tape(entries, self.theta, self.inputs, constants, places, scale)
 
     def same(self, place: int, tensor: Tensor) -> bool:
         """Return True if nothing was written to a tensor since it got its place."""

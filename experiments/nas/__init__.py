@@ -1,0 +1,1 @@
+"""Architectures, ranked by their mean Synaptic Flow."""

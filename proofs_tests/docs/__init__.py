@@ -1,0 +1,1 @@
+"""The page docs/play.html against reference/, in node and in browsers."""
