@@ -1,0 +1,183 @@
+(* Theorem 1 and Theorem 2 with their equations. *)
+
+From mathcomp Require Import all_ssreflect ssralg ssrnum.
+From SynFlow Require Import network.
+Set Implicit Arguments.
+Unset Strict Implicit.
+Unset Printing Implicit Defensive.
+Import GRing.Theory Num.Theory.
+Local Open Scope ring_scope.
+
+Section Conservation.
+Variable R : realFieldType.
+Implicit Types (net : mlp R) (x dR_dy : nat -> R) (C : masks).
+
+(* The chain rule at hidden neuron i of layer l + 1. *)
+Lemma chain_rule net x dR_dy l i : (l < last net)%N ->
+  dR_dz net x dR_dy l i = dR_dinputs net x dR_dy l.+1 i * phi' net (preactivations net x l i).
+Proof. by move=> lt_l; rewrite /dR_dinputs /dR_dz -(subnSK lt_l). Qed.
+
+Lemma dR_dz_last net x dR_dy : dR_dz net x dR_dy (last net) = dR_dy.
+Proof. by rewrite /dR_dz subnn. Qed.
+
+(* Eq. 2: what leaves neuron i of layer l + 1 adds up to dR/dphi(z) phi(z). *)
+Theorem equation_2 net x dR_dy l i :
+  \sum_(k < width net l.+2) synaptic_saliency net x dR_dy l.+1 k i
+    = dR_dinputs net x dR_dy l.+1 i * phi net (preactivations net x l i).
+Proof.
+by rewrite big_distrl; apply: eq_bigr => k _; rewrite /synaptic_saliency /dR_dW mulrAC.
+Qed.
+
+(* Eq. 3: what enters it adds up to dR/dz z. *)
+Theorem equation_3 net x dR_dy l i :
+  \sum_(j < width net l) synaptic_saliency net x dR_dy l i j
+    = dR_dz net x dR_dy l i * preactivations net x l i.
+Proof.
+rewrite big_distrr; apply: eq_bigr => j _.
+by rewrite /synaptic_saliency /dR_dW -mulrA (mulrC (inputs _ _ _ _)).
+Qed.
+
+(* Theorem 1: S_in = S_out at every hidden neuron. *)
+Theorem theorem_1 net x dR_dy l i :
+  homogeneous net -> (l < last net)%N ->
+  \sum_(j < width net l) synaptic_saliency net x dR_dy l i j
+    = \sum_(k < width net l.+2) synaptic_saliency net x dR_dy l.+1 k i.
+Proof. by move=> hom lt_l; rewrite equation_2 equation_3 chain_rule // hom mulrA. Qed.
+
+(* For the proof of Theorem 2: the activations, each path counted as often as it crosses C. *)
+Fixpoint crossed_inputs net x C l : nat -> R :=
+  match l with
+  | 0 => fun _ => 0
+  | k.+1 => fun i => phi' net (preactivations net x k i) * \sum_(j < width net k)
+      W net k i j * (crossed_inputs net x C k j + (C k i j)%:R * inputs net x k j)
+  end.
+
+Definition crossed net x C l i : R := \sum_(j < width net l)
+  W net l i j * (crossed_inputs net x C l j + (C l i j)%:R * inputs net x l j).
+
+Lemma over_below net x dR_dy C l : (l <= last net)%N ->
+  \sum_(i < width net l.+1) dR_dz net x dR_dy l i * crossed net x C l i
+    = \sum_(m < l.+1) \sum_(i < width net m.+1) \sum_(j < width net m)
+        (C m i j)%:R * synaptic_saliency net x dR_dy m i j.
+Proof.
+have split m : \sum_(i < width net m.+1) dR_dz net x dR_dy m i * crossed net x C m i
+    = \sum_(j < width net m) dR_dinputs net x dR_dy m j * crossed_inputs net x C m j
+      + \sum_(i < width net m.+1) \sum_(j < width net m)
+          (C m i j)%:R * synaptic_saliency net x dR_dy m i j.
+  transitivity (\sum_(i < width net m.+1) \sum_(j < width net m)
+      (dR_dz net x dR_dy m i * W net m i j * crossed_inputs net x C m j
+       + (C m i j)%:R * synaptic_saliency net x dR_dy m i j)).
+    apply: eq_bigr => i _; rewrite big_distrr; apply: eq_bigr => j _ /=.
+    rewrite mulrA mulrDr; congr (_ + _); rewrite /synaptic_saliency /dR_dW mulrCA; congr (_ * _).
+    by rewrite mulrAC.
+  under eq_bigr do rewrite big_split; rewrite big_split exchange_big; congr (_ + _).
+  by apply: eq_bigr => j _; rewrite big_distrl.
+elim: l => [|l IH] le_l; rewrite split big_ord_recr /=.
+  by rewrite big1 ?big_ord0 // => j _; rewrite mulr0.
+rewrite -IH ?(ltnW le_l) //; congr (_ + _); apply: eq_bigr => i _.
+by rewrite chain_rule // -mulrA.
+Qed.
+
+Lemma longer_path net l i j p : open_path net l p -> p l = j -> (i < width net l.+1)%N ->
+  W net l i j != 0 ->
+  open_path net l.+1 (fun m => if (m <= l)%N then p m else i).
+Proof.
+case=> wide nonzero pl lt_i Wij; split=> m le_m.
+  case: ifP => [|gt_m]; first exact: wide.
+  by have -> : m = l.+1 by apply/eqP; rewrite eqn_leq le_m ltnNge gt_m.
+rewrite ltnS in le_m; rewrite le_m; case: ltnP => [|le_lm]; first exact: nonzero.
+by have -> : m = l; [apply/eqP; rewrite eqn_leq le_m | rewrite pl].
+Qed.
+
+(* If all paths to a neuron cross C equally often, it counts that often. *)
+Lemma crossed_equally_often net x C l i c : homogeneous net ->
+  (forall p, open_path net l p -> p l = i -> (crossings C l p)%:R = c) -> (i < width net l)%N ->
+  crossed_inputs net x C l i = c * inputs net x l i.
+Proof.
+move=> hom; elim: l i c => [|l IH] i c often lt_i.
+  by rewrite -(often (fun _ => i)) // /crossings ?big_ord0 ?mul0r //; split=> // m; rewrite leqn0 => /eqP->.
+rewrite /= hom mulrCA -/(preactivations net x l i); congr (_ * _).
+rewrite big_distrr; apply: eq_bigr => j _ /=; case: (eqVneq (W net l i j) 0) => [->|Wij].
+  by rewrite !mul0r mulr0.
+rewrite (IH j (c - (C l i j)%:R)) // => [|p open pl].
+  by rewrite mulrBl subrK mulrCA.
+rewrite -(often _ (longer_path open pl lt_i Wij)) ?ltnn // /crossings big_ord_recr natrD /=.
+rewrite ltnn leqnn pl addrK; congr (_%:R); apply: eq_bigr => m _.
+by rewrite ltn_ord ltnW ?ltn_ord.
+Qed.
+
+(* Eq. 8: the saliency of the weights into the outputs, <dR/dy, y>. *)
+Theorem equation_8 net x dR_dy :
+  \sum_(i < width net (last net).+1) \sum_(j < width net (last net))
+      synaptic_saliency net x dR_dy (last net) i j
+    = \sum_(i < width net (last net).+1) dR_dy i * output net x i.
+Proof. by apply: eq_bigr => i _; rewrite equation_3 dR_dz_last. Qed.
+
+(* Theorem 2, at the outputs: for every set of weights that each path crosses exactly once. *)
+Theorem theorem_2 net x dR_dy C :
+  homogeneous net -> exactly_once net C ->
+  over net C (synaptic_saliency net x dR_dy)
+    = \sum_(i < width net (last net).+1) dR_dy i * output net x i.
+Proof.
+move=> hom once; rewrite /over -over_below // dR_dz_last; apply: eq_bigr => i _; congr (_ * _).
+apply: eq_bigr => j _; case: (eqVneq (W net (last net) i j) 0) => [->|Wij]; first by rewrite !mul0r.
+rewrite (@crossed_equally_often _ _ _ _ _ (1 - (C (last net) i j)%:R)) // => [|p open pl].
+  by rewrite mulrBl subrK mul1r.
+apply: (canRL (addrK _)); rewrite -natrD -[RHS]mulr1n; congr (_%:R).
+rewrite -[RHS](once _ (longer_path open pl (ltn_ord i) Wij)) /crossings big_ord_recr /=.
+rewrite ltnn leqnn pl; congr (_ + _)%N.
+by apply: eq_bigr => m _; rewrite ltn_ord ltnW ?ltn_ord.
+Qed.
+
+Lemma layer_once net l : (l <= last net)%N -> exactly_once net (fun m _ _ => m == l).
+Proof.
+move=> le_l p _; rewrite /crossings (bigD1 (Ordinal (le_l : l < (last net).+1)%N)) //= eqxx.
+by rewrite big1 // => m ne; apply/eqP; rewrite eqb0; exact: ne.
+Qed.
+
+Lemma over_layer net l S : (l <= last net)%N ->
+  over net (fun m _ _ => m == l) S
+    = \sum_(i < width net l.+1) \sum_(j < width net l) S l i j :> R.
+Proof.
+move=> le_l; rewrite /over (bigD1 (Ordinal (le_l : l < (last net).+1)%N)) //= [X in _ + X]big1.
+  by rewrite addr0; apply: eq_bigr => i _; apply: eq_bigr => j _; rewrite eqxx mul1r.
+move=> m ne; rewrite big1 // => i _; rewrite big1 // => j _.
+by have /negPf-> : m != l :> nat; [exact: ne | rewrite mul0r].
+Qed.
+
+(* Theorem 2, for a layer. *)
+Theorem theorem_2_layer net x dR_dy l :
+  homogeneous net -> (l <= last net)%N ->
+  \sum_(i < width net l.+1) \sum_(j < width net l) synaptic_saliency net x dR_dy l i j
+    = \sum_(i < width net (last net).+1) dR_dy i * output net x i.
+Proof. by move=> hom le_l; rewrite -over_layer // theorem_2 //; apply: layer_once. Qed.
+
+(* Theorem 2, at the inputs. *)
+Theorem theorem_2_inputs net x dR_dy :
+  homogeneous net ->
+  \sum_(j < width net 0) dR_dinputs net x dR_dy 0 j * x j
+    = \sum_(i < width net (last net).+1) dR_dy i * output net x i.
+Proof.
+move=> hom; rewrite -(theorem_2_layer x dR_dy hom (leq0n _)) exchange_big.
+apply: eq_bigr => j _; rewrite big_distrl; apply: eq_bigr => i _.
+by rewrite /synaptic_saliency /dR_dW mulrAC.
+Qed.
+
+(* Theorem 2, for the cuts of Eq. 7. *)
+Theorem theorem_2_cut net x dR_dy S :
+  homogeneous net -> closed_downstream net S ->
+  (forall j, (j < width net 0)%N -> ~~ S 0%N j) ->
+  (forall i, (i < width net (last net).+1)%N -> S (last net).+1 i) ->
+  over net (cut S) (synaptic_saliency net x dR_dy)
+    = \sum_(i < width net (last net).+1) dR_dy i * output net x i.
+Proof.
+move=> hom closed no_input outputs; apply: theorem_2 => // p [wide nonzero].
+suff count l : (l <= (last net).+1)%N -> crossings (cut S) l p = S l (p l).
+  by rewrite count // outputs ?wide.
+elim: l => [|l IH] le_l; first by rewrite /crossings big_ord0 (negPf (no_input _ _)) ?wide.
+rewrite /crossings big_ord_recr /= -/(crossings _ _ _) IH ?(ltnW le_l) // /cut.
+have weight : is_weight net l (p l.+1) (p l) by rewrite /is_weight -ltnS le_l !wide // ltnW.
+by have := closed _ _ _ weight (nonzero _ le_l); case: (S l (p l)) => [->|]; rewrite ?andbT.
+Qed.
+
+End Conservation.
