@@ -69,8 +69,8 @@ def fit(
     if rank() == 0 and _share(config, directory, begun, start):
         progress.note("another run did the same training; it is not repeated")
     checkpoint = directory / files.CHECKPOINT
-    given = config.training, config.seed, checkpoint, on_epoch, progress.tick, part, begin
-    history = train(net, data, *given)
+    given = config.training, config.seed, checkpoint, on_epoch, progress.tick
+    history = train(net, data, *given, part=part, begin=begin)
     if rank() == 0:
         files.write_text(directory / TRAINED, begun)
     best = max(history, key=lambda row: row["top1"])  # the earliest, if several

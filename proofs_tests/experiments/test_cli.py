@@ -325,7 +325,7 @@ def test_a_finished_run_prints_the_same_result_and_does_nothing(finished, nothin
     result = call(*QUICK, "--results", str(finished.parent), "--device", "cpu")
     assert result.exit_code == 0 and raw(finished) == before
     assert result.stdout.splitlines()[-1] == f"result: {finished / 'result.json'}"
-    assert result.stderr == ""
+    assert result.stderr == "this run is finished; it is not repeated\n"
 
 
 def test_without_epochs_only_the_pruning_is_reported(tmp_path):

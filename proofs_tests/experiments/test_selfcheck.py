@@ -43,7 +43,7 @@ LOOP, BATCHING = "train/loop.py", "train/batches.py"
 MODELS, RECIPES = "train/models.py", "train/recipes.py"
 BROKEN = {
     "rehearsal": [
-        (BATCHING, "torch.tensor(v, device=device)", "torch.tensor(v)"),
+        (BATCHING, "(moment.to(device) for", "(moment for"),
         (BATCHING, "white - task.mean", "white - task.mean.cpu()"),
         (BATCHING, "part) for part in shares)", "part) for part in shares[1:])"),
         (LOOP, "return loss.detach().double()", "return loss.detach().item()"),

@@ -73,7 +73,7 @@ def test_a_run_trains_on_so_many_images_and_synflow_prunes_as_without(tmp_path, 
     ticks = []
     monkeypatch.setattr(Silent, "begin", lambda _, what, length: ticks.append((what, length)))
     part = run(configured(tmp_path, train_images=100))
-    assert ("training", 2 * 2) in ticks
+    assert ("training", 2 * (2 + 1)) in ticks  # and an evaluation an epoch
     assert json.loads(part.read_text())["config"]["train_images"] == 100
     whole = run(configured(tmp_path))
     assert whole.parent != part.parent
@@ -86,7 +86,7 @@ def test_cycles_of_imp_train_on_so_many_images(tmp_path, monkeypatch):
     monkeypatch.setattr(Silent, "begin", lambda _, what, length: ticks.append((what, length)))
     given = {"cycles": 2, "pruner": None, "steps": None, "epochs": 1, "train_images": 100}
     imp(configured(tmp_path, **given))
-    assert ticks == [("training", 2)] * 3
+    assert ticks == [("evaluating before training", 1), ("training", 2 + 1)] * 3
 
 
 def test_a_sweep_takes_it_for_all_its_runs():
