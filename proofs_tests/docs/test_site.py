@@ -11,6 +11,7 @@ from docs import gather
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.site import commands, execute, own_pages, parsed, write_files
 
+README = "README.md"  # the page of a folder
 PROGRAMS = {"pip", "python"}  # of heavy commands that are not ours
 LIGHT = [page for page in own_pages() if commands(page, heavy=False)]
 
@@ -85,13 +86,13 @@ def test_pages_keep_their_place_and_every_linked_file_comes_along():
     files, written = gather.all_files()
     assert {"README.md", "reference/README.md", "docs/faq.md", "docs/play.html"} <= files
     assert {"prune/scores.py", "results/laptop/figures/figure6.png"} <= files
-    assert "[zoo.md](zoo.md)" in written["results/measured/README.md"]
+    assert "[zoo.jsonl](zoo.jsonl)" in written[f"results/measured/{README}"]
     assert all((ROOT / name).is_file() for name in files)
 
 
 def test_a_link_to_a_folder_leads_to_its_page():
     page, text = "benchmarks/README.md", "[a](../prune/fast/) [b](literal.py) [c](#commands)"
-    expected = "[a](../prune/fast/README.md) [b](literal.py) [c](#commands)"
+    expected = text.replace("fast/", f"fast/{README}")
     assert gather.to_pages(page, text) == expected
 
 

@@ -14,7 +14,11 @@ FOLDERS = ("reference", "prune", "train", "experiments", "proofs_tests")
 PYTHON = [p for f in FOLDERS for p in sorted((ROOT / f).rglob("*.py")) if p != Path(__file__)]
 PAGES = [
     *ROOT.glob("*.md"),
-    *(page for f in (*FOLDERS, "benchmarks", "results") for page in (ROOT / f).rglob("*.md")),
+    *(
+        page
+        for f in (*FOLDERS, "benchmarks", "docs", "results")
+        for page in (ROOT / f).rglob("*.md")
+    ),
 ]
 SOURCES = [*ROOT.glob("*.py"), *(ROOT / "benchmarks").rglob("*.py"), *PYTHON, *PAGES]
 DEPARTURES = ROOT / "experiments/figures/published/DEPARTURES.md"
