@@ -10,6 +10,7 @@ from proofs_tests.tools import ROOT
 
 NUMBERS = [*(f"Eq. {n}" for n in range(1, 11)), *(f"Theorem {n}" for n in range(1, 5))]
 NUMBERS.append("Algorithm 1")
+OTHERS = ("benchmarks", "docs", "results")  # pages only
 FOLDERS = ("reference", "prune", "train", "experiments", "proofs_tests")
 PYTHON = [p for f in FOLDERS for p in sorted((ROOT / f).rglob("*.py")) if p != Path(__file__)]
 PAGES = [
