@@ -10,11 +10,16 @@ from proofs_tests.tools import ROOT
 
 NUMBERS = [*(f"Eq. {n}" for n in range(1, 11)), *(f"Theorem {n}" for n in range(1, 5))]
 NUMBERS.append("Algorithm 1")
+OTHERS = ("benchmarks", "docs", "results")  # pages only
 FOLDERS = ("reference", "prune", "train", "experiments", "proofs_tests")
 PYTHON = [p for f in FOLDERS for p in sorted((ROOT / f).rglob("*.py")) if p != Path(__file__)]
 PAGES = [
     *ROOT.glob("*.md"),
-    *(page for f in (*FOLDERS, "benchmarks", "results") for page in (ROOT / f).rglob("*.md")),
+    *(
+        page
+        for f in (*FOLDERS, "benchmarks", "docs", "results")
+        for page in (ROOT / f).rglob("*.md")
+    ),
 ]
 SOURCES = [*ROOT.glob("*.py"), *(ROOT / "benchmarks").rglob("*.py"), *PYTHON, *PAGES]
 DEPARTURES = ROOT / "experiments/figures/published/DEPARTURES.md"
