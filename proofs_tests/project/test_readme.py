@@ -21,6 +21,7 @@ FOLDERS = (
     "experiments",
     "proofs_tests",
     "benchmarks",
+    "examples",
     "results",
 )
 PAGES = sorted(
