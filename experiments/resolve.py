@@ -14,6 +14,7 @@ from prune.schedules import SCHEDULES, SCOPES, target
 from train.data import known
 from train.initial import INITS
 from train.models import MODELS, check_name
+from train.near import near
 from train.prepared import PRECISIONS, best_precision
 from train.recipes import RECIPES
 
@@ -228,7 +229,9 @@ def device_named(name: str) -> str:
 def one_of(option: str, value: object, allowed: Collection[str]) -> None:
     """Refuse a value that is not among the allowed names."""
     if value not in allowed:
-        raise ValueError(f"--{option} must be one of {', '.join(allowed)}, not {value}")
+        raise ValueError(
+            f"--{option} must be one of {', '.join(allowed)}, not {value}{near(value, allowed)}"
+        )
 
 
 def at_least(option: str, value: float, least: float) -> None:

@@ -148,6 +148,7 @@ def test_the_loop_ends_with_a_small_network_of_the_same_accuracy(tmp_path, capsy
     assert onnx is None or onnx.stat().st_size > 0
 
 
+@pytest.mark.filterwarnings("ignore")  # Lightning's, on the machine
 def test_a_callback_of_lightning_prunes():
     assert density(example("lightning_loop", "lightning").main(epochs=1)) == pytest.approx(
         0.2, 0.01
