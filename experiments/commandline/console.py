@@ -11,6 +11,7 @@ import click
 
 import synflow
 from experiments.commandline import option_files
+from experiments.commandline.names import Names
 from experiments.commandline.options import epochs_of
 from train import launch
 
@@ -183,7 +184,12 @@ def parse(make, *arguments):
         raise click.UsageError(sentence(error)) from None
 
 
-def dataset_named(ctx: click.Context, parameter: click.Parameter, name: str) -> str:
+def dataset_argument(command):
+    """Give a command the argument NAME, of a data set that there is."""
+    return click.argument("name", type=Names("dataset"), callback=_dataset_named)(command)
+
+
+def _dataset_named(ctx: click.Context, parameter: click.Parameter, name: str) -> str:
     """Return the name if there is such a data set; otherwise it is a usage error."""
     from train.data import known
 
