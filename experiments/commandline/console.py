@@ -11,6 +11,7 @@ import click
 
 import synflow
 from experiments.commandline import option_files
+from experiments.commandline.help import Grouped
 from experiments.commandline.names import Names
 from experiments.commandline.options import epochs_of
 from train import launch
@@ -24,6 +25,8 @@ class Sentences(click.Group):
     The exit code is 2 for a wrong option and 1 for anything else. SYNFLOW_DEBUG shows the
     traceback. Under torchrun one rank prints: the first, or the first to fail alone.
     """
+
+    command_class = Grouped
 
     def main(self, args=None, prog_name="synflow", **extra):
         extra |= {"standalone_mode": False}

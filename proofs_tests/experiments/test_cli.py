@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 import synflow
 from cli import main
+from experiments.commandline.help import EXAMPLES
 from experiments.commandline.names import CHOICES
 from experiments.commandline.options import OPTIONS
 from experiments.config import ABLATIONS, DTYPES, RunConfig
@@ -538,6 +539,23 @@ def test_the_help_lists_every_value_and_no_other(option):
     """The text before the default, without its introduction: `Initial weights: paper or ...`."""
     text = OPTIONS[option]["help"].partition("[")[0].rpartition(": ")[2].strip().rstrip(".")
     assert set(re.split(", | or ", text)) == REGISTRIES[option]
+
+
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_the_help_has_each_option_in_one_group_and_examples_that_parse(command):
+    shown = call(command, "--help").stdout
+    titles = [line for line in shown.splitlines() if re.fullmatch(r"[A-Z][a-z ]+:", line)]
+    assert titles[-2:] == ["Options:", "Examples:"] and len(titles) > 5
+    for param in main.commands[command].params:
+        assert len(re.findall(rf"^  {param.opts[0]}\b(?!-)", shown, re.MULTILINE)) == 1, param.opts
+    options = shown.partition("Options:")[2].partition("Examples:")[0]
+    assert set(re.findall(r"^  (--[a-z-]+)", options, re.MULTILINE)) <= {
+        *("--config", "--like", "--preset", "--jobs", "--shard", "--dry-run"),
+    }
+    for line in EXAMPLES[command]:
+        assert f" {command} {line}\n" in shown
+        if "--config" not in line:
+            main.commands[command].make_context(command, line.split())
 
 
 COMPLETED = {
