@@ -59,7 +59,7 @@ def test_an_example_is_short_and_imports_stable_names(path):
 
 
 def test_the_page_names_each_example():
-    page = (ROOT / "examples/README.md").read_text()
+    page = (ROOT / "examples" / "README.md").read_text()
     assert all(f"({path.name})" in page for path in FILES if path.stem != "__init__")
 
 
