@@ -13,7 +13,7 @@ from experiments.commandline.console import (
     check_packages,
     chosen_device,
     configured,
-    dataset_named,
+    dataset_argument,
     parse,
     progress,
     refuse_unfinished,
@@ -226,7 +226,7 @@ def data_list(data_dir: str) -> None:
 
 
 @data.command("fetch")
-@click.argument("name", callback=dataset_named)
+@dataset_argument
 @options("data-dir")
 def data_fetch(name: str, data_dir: str) -> None:
     """Download NAME, check its checksum, unpack it."""
@@ -236,7 +236,7 @@ def data_fetch(name: str, data_dir: str) -> None:
 
 
 @data.command("verify")
-@click.argument("name", callback=dataset_named)
+@dataset_argument
 @options("data-dir")
 def data_verify(name: str, data_dir: str) -> None:
     """Load all of NAME and check counts, shapes and labels."""

@@ -5,6 +5,7 @@ from prune.pruning import default_steps
 from prune.scores import Score
 from prune.scores import reads_data as score_reads_data
 from train.foreign import imported
+from train.near import near
 
 
 def is_own(pruner: str) -> bool:
@@ -23,6 +24,7 @@ def score_of(pruner: str) -> Score:
     if pruner not in SCORES:
         raise ValueError(
             f"--pruner must be one of {', '.join(SCORES)} or package.module:function, not {pruner}"
+            f"{near(pruner, SCORES, functions=True)}"
         )
     return SCORES[pruner]
 

@@ -14,10 +14,9 @@ from prune.schedules import SCHEDULES, SCOPES, target
 from train.data import known
 from train.initial import INITS
 from train.models import MODELS, check_name
+from train.near import near
 from train.prepared import PRECISIONS, best_precision
 from train.recipes import RECIPES
-
-DECIDING = ("model", "dataset", "pruner", "schedule", "recipe")  # of the defaults of others
 
 
 def resolve(given: Mapping[str, object]) -> RunConfig:
@@ -51,15 +50,6 @@ def resolve(given: Mapping[str, object]) -> RunConfig:
     config = RunConfig(**filled | given | {"device": device})
     check(config, given)
     return config
-
-
-def options_of(config: RunConfig) -> dict[str, object]:
-    """The fewest options that make a configuration: `resolve` of them gives it again."""
-    default = RunConfig()
-    chosen = {name: getattr(config, name) for name in DECIDING}
-    chosen = {name: value for name, value in chosen.items() if value != getattr(default, name)}
-    filled = resolve(chosen)
-    return chosen | {n: v for n, v in config.decisive.items() if v != getattr(filled, n)}
 
 
 def check(config: RunConfig, given: Mapping[str, object]) -> None:
@@ -231,7 +221,9 @@ def device_named(name: str) -> str:
 def one_of(option: str, value: object, allowed: Collection[str]) -> None:
     """Refuse a value that is not among the allowed names."""
     if value not in allowed:
-        raise ValueError(f"--{option} must be one of {', '.join(allowed)}, not {value}")
+        raise ValueError(
+            f"--{option} must be one of {', '.join(allowed)}, not {value}{near(value, allowed)}"
+        )
 
 
 def at_least(option: str, value: float, least: float) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from train.imagenet import Pictures, list_pictures
+from train.near import near
 from train.readers import (
     Arrays,
     Pixels,
@@ -85,7 +86,7 @@ def known(name: str) -> Dataset:
     if name not in DATASETS:
         raise ValueError(
             f"there is no dataset {name!r}; known are {', '.join(DATASETS)}, folder:PATH, "
-            "package.module:function"
+            f"package.module:function{near(name, DATASETS, functions=True)}"
         )
     return DATASETS[name]
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from train.foreign import Shape, custom, factory, from_timm, from_torchvision, timm
 from train.initial import INITS
+from train.near import near
 
 VGG = {  # output channels of the 3x3 convolutions; "M" halves the image
     11: [64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512],
@@ -213,8 +214,10 @@ def check_name(name: str) -> None:
     """Raise ValueError unless `build` has a model of this name (a factory is not yet called)."""
     if name.startswith("torchvision:"):
         plain = name.removeprefix("torchvision:")
-        if plain not in torchvision.models.list_models(torchvision.models):
-            raise ValueError(f"torchvision has no classification model {plain!r}")
+        if name not in (theirs := _of_torchvision()):
+            raise ValueError(
+                f"torchvision has no classification model {plain!r}{near(name, theirs)}"
+            )
     elif name.startswith("timm:"):
         if not timm().is_model(name.removeprefix("timm:")):
             raise ValueError(f"timm has no model {name.removeprefix('timm:')!r}")
@@ -223,5 +226,11 @@ def check_name(name: str) -> None:
     elif name not in MODELS:
         raise ValueError(
             f"model {name!r} is unknown; choose from {', '.join(MODELS)}, torchvision:NAME, "
-            "timm:NAME, package.module:factory"
+            f"timm:NAME, package.module:factory{near(name, [*MODELS, *_of_torchvision()], True)}"
         )
+
+
+def _of_torchvision() -> list[str]:
+    """The names of torchvision's classification models, with the prefix."""
+    names = torchvision.models.list_models(torchvision.models)
+    return [f"torchvision:{name}" for name in names]

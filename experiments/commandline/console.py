@@ -11,6 +11,8 @@ import click
 
 import synflow
 from experiments.commandline import option_files
+from experiments.commandline.help import Grouped
+from experiments.commandline.names import Names
 from experiments.commandline.options import epochs_of
 from train import launch
 
@@ -23,6 +25,8 @@ class Sentences(click.Group):
     The exit code is 2 for a wrong option and 1 for anything else. SYNFLOW_DEBUG shows the
     traceback. Under torchrun one rank prints: the first, or the first to fail alone.
     """
+
+    command_class = Grouped
 
     def main(self, args=None, prog_name="synflow", **extra):
         extra |= {"standalone_mode": False}
@@ -200,7 +204,12 @@ def parse(make, *arguments, **named):
         raise click.UsageError(sentence(error)) from None
 
 
-def dataset_named(ctx: click.Context, parameter: click.Parameter, name: str) -> str:
+def dataset_argument(command):
+    """Give a command the argument NAME, of a data set that there is."""
+    return click.argument("name", type=Names("dataset"), callback=_dataset_named)(command)
+
+
+def _dataset_named(ctx: click.Context, parameter: click.Parameter, name: str) -> str:
     """Return the name if there is such a data set; otherwise it is a usage error."""
     from train.data import known
 

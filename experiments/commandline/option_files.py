@@ -7,6 +7,7 @@ import click
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 CODE = ("model", "dataset", "pruner")  # options that may name a user's code
+DECIDING = (*CODE, "schedule", "recipe")  # of the defaults of others
 
 
 def config_file(command):
@@ -75,7 +76,6 @@ def like(path: Path, typed: Mapping[str, object]) -> dict[str, object]:
     from dataclasses import replace
 
     from experiments.config import restore
-    from experiments.resolve import options_of
     from experiments.runs.files import read_result
     from train.foreign import is_code
 
@@ -90,3 +90,15 @@ def like(path: Path, typed: Mapping[str, object]) -> dict[str, object]:
                 f"{path} names code, which is run only if it is typed: --{name} {value}"
             )
     return options_of(replace(config, **{name: given[name] for name in code})) | given
+
+
+def options_of(config) -> dict[str, object]:
+    """The fewest options that make a RunConfig: `resolve` of them gives it again."""
+    from experiments.config import RunConfig
+    from experiments.resolve import resolve
+
+    default = RunConfig()
+    chosen = {name: getattr(config, name) for name in DECIDING}
+    chosen = {name: value for name, value in chosen.items() if value != getattr(default, name)}
+    filled = resolve(chosen)
+    return chosen | {n: v for n, v in config.decisive.items() if v != getattr(filled, n)}

@@ -2,19 +2,12 @@
 
 import click
 
-MODEL_HELP = (
-    "mlp, vgg11, vgg16, vgg19, vgg19-plain, resnet18, wrn18, resnet20, resnet32, resnet56, "
-    "resnet110, torchvision:NAME, timm:NAME or package.module:factory."
-)
-DATASET_HELP = (
-    "digits, mnist, fashion-mnist, cifar10, cifar100, tiny-imagenet, imagenet, folder:PATH or "
-    "package.module:function."
-)
-PRUNER_HELP = (
-    "random, magnitude, snip, grasp, grasp-text, synflow, synflow-l2, skeletonization, "
-    "taylor-fo or package.module:function."
-)
-ALLOCATION_HELP = "Weights of each layer: uniform, uniform+, erk, igq or synflow."
+from experiments.commandline.names import CHOICES, Names, entries, words
+
+MODEL_HELP = words("model", "torchvision:NAME", "timm:NAME", "package.module:factory") + "."
+DATASET_HELP = words("dataset", "folder:PATH", "package.module:function") + "."
+PRUNER_HELP = words("pruner", "package.module:function") + "."
+ALLOCATION_HELP = f"Weights of each layer: {words('allocation')}."
 FIGURES = (*"01234567", "cost", "critical", "precision", "variants", "table")
 FOLDER = click.Path(file_okay=False)
 
@@ -23,10 +16,7 @@ def patterns(_, option: click.Parameter, text: str | None) -> tuple[str, ...] | 
     """ "fc.*,conv1" -> ("conv1", "fc.*"): sorted, each once."""
     if text is None:
         return None
-    found = {part.strip() for part in text.split(",")}
-    if "" in found:
-        raise click.BadParameter(f"{text!r} is not a list of names like classifier.*,conv1.weight")
-    return tuple(sorted(found))
+    return tuple(sorted(set(entries(text))))
 
 
 OPTIONS = {
@@ -35,22 +25,22 @@ OPTIONS = {
     "pruner": {"help": PRUNER_HELP + "  [synflow]"},
     "compression": {"type": float, "help": "rho >= 1; 100 keeps 1 %.  [10]"},
     "steps": {"type": int, "help": "Pruning iterations.  [100 for synflow and synflow-l2, else 1]"},
-    "schedule": {"help": "exponential, linear or certified.  [exponential]"},
-    "scope": {"help": "global or local.  [global]"},
-    "bn": {"help": "Statistics of batch norm in scores of data: running or batch.  [running]"},
+    "schedule": {"help": f"{words('schedule')}.  [exponential]"},
+    "scope": {"help": f"{words('scope')}.  [global]"},
+    "bn": {"help": f"Statistics of batch norm in scores of data: {words('bn')}.  [running]"},
     "exclude": {
         "help": "Patterns of weights that stay dense: classifier.*,conv1.weight.  [none]",
         "metavar": "A,B,...",
         "callback": patterns,
     },
     "allocation": {"help": ALLOCATION_HELP + "  [none]"},
-    "ablate": {"help": "Sanity check: shuffle, reinit or invert.  [none]"},
+    "ablate": {"help": f"Sanity check: {words('ablate')}.  [none]"},
     "seed": {"type": int, "help": "Seed of weights, data order and random scores.  [0]"},
     "width": {"type": float, "help": "Factor of every hidden width.  [1]"},
-    "init": {"help": "Initial weights: paper or published.  [paper]"},
+    "init": {"help": f"Initial weights: {words('init')}.  [paper]"},
     "device": {"help": "auto, cpu, cuda or cuda:N.  [auto]"},
-    "score-dtype": {"help": "float64 or float32.  [float64]"},
-    "recipe": {"help": "Training hyperparameters: paper or published.  [paper]"},
+    "score-dtype": {"help": f"{words('score-dtype')}.  [float64]"},
+    "recipe": {"help": f"Training hyperparameters: {words('recipe')}.  [paper]"},
     "epochs": {"type": int, "help": "0 prunes, saves and stops.  [recipe]"},
     "batch-size": {"type": int, "help": "[recipe]"},
     "lr": {"type": float, "help": "Learning rate.  [recipe]"},
@@ -62,7 +52,9 @@ OPTIONS = {
         "default": None,
         "help": "Also write weights.csv: mean squared weights per layer and epoch.",
     },
-    "precision": {"help": "float32 or bfloat16.  [bfloat16 where the device has it, else float32]"},
+    "precision": {
+        "help": f"{words('precision')}.  [bfloat16 where the device has it, else float32]"
+    },
     "compile": {"is_flag": True, "default": None, "help": "Train with torch.compile."},
     "compact/--no-compact": {
         "default": None,
@@ -162,7 +154,8 @@ def options(*names: str):
 
     def decorate(command):
         for name in reversed(names):
-            command = click.option(f"--{name}", **OPTIONS[name])(command)
+            kind = {"type": Names(name)} if name in CHOICES else {}
+            command = click.option(f"--{name}", **kind | OPTIONS[name])(command)
         return command
 
     return decorate
@@ -171,7 +164,9 @@ def options(*names: str):
 def lists(command):
     """Give a sweep its options that take lists."""
     for name, (text, kind) in reversed(LISTS.items()):
-        command = click.option(f"--{name}", help=text, **listed(kind))(command)
+        singular = name.removesuffix("s")
+        names = {"type": Names(singular)} if singular in CHOICES else {}
+        command = click.option(f"--{name}", help=text, **names | listed(kind))(command)
     return command
 
 
@@ -180,7 +175,7 @@ def listed(kind: type):
 
     def convert(_, option: click.Parameter, text: str | None) -> list | None:
         try:
-            return None if text is None else [kind(part) for part in text.split(",")]
+            return None if text is None else [kind(part) for part in entries(text)]
         except ValueError:
             raise click.BadParameter(f"{text} is not a list like 1,10,100") from None
 

@@ -15,6 +15,8 @@ from click.testing import CliRunner, Result
 
 import synflow
 from cli import main
+from experiments.commandline.help import EXAMPLES
+from experiments.commandline.names import CHOICES
 from experiments.commandline.options import OPTIONS
 from experiments.config import ABLATIONS, DTYPES, RunConfig
 from experiments.resolve import device_named, resolve
@@ -538,6 +540,59 @@ def test_the_help_lists_every_value_and_no_other(option):
     """The text before the default, without its introduction: `Initial weights: paper or ...`."""
     text = OPTIONS[option]["help"].partition("[")[0].rpartition(": ")[2].strip().rstrip(".")
     assert set(re.split(", | or ", text)) == REGISTRIES[option]
+
+
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_the_help_has_each_option_in_one_group_and_examples_that_parse(command):
+    shown = call(command, "--help").stdout
+    titles = [line for line in shown.splitlines() if re.fullmatch(r"[A-Z][a-z ]+:", line)]
+    assert titles[-2:] == ["Options:", "Examples:"] and len(titles) > 5
+    for param in main.commands[command].params:
+        assert len(re.findall(rf"^  {param.opts[0]}\b(?!-)", shown, re.MULTILINE)) == 1, param.opts
+    options = shown.partition("Options:")[2].partition("Examples:")[0]
+    assert set(re.findall(r"^  (--[a-z-]+)", options, re.MULTILINE)) <= {
+        *("--config", "--like", "--preset", "--jobs", "--shard", "--dry-run"),
+    }
+    for line in EXAMPLES[command]:
+        assert f" {command} {line}\n" in shown
+        if "--config" not in line:
+            main.commands[command].make_context(command, line.split())
+
+
+COMPLETED = {
+    ("run", "--model", "vgg1"): ["vgg11", "vgg16", "vgg19", "vgg19-plain"],
+    ("run", "--pruner", "gr"): ["grasp", "grasp-text"],
+    ("run", "--schedule", ""): ["exponential", "linear", "certified"],
+    ("sweep", "--pruners", "snip,mag"): ["snip,magnitude"],
+    ("sweep", "--seeds", "0,"): [],
+    ("data", "fetch", "cifar"): ["cifar10", "cifar100"],
+}
+
+
+@pytest.mark.parametrize("line", COMPLETED, ids=" ".join)
+def test_shells_complete_names_without_torch(line):
+    (*typed, incomplete) = line
+    code = (
+        "import sys, cli\n"
+        "from click.shell_completion import ShellComplete\n"
+        f"found = ShellComplete(cli.main, {{}}, 'synflow', '').get_completions({typed}, "
+        f"{incomplete!r})\n"
+        "print([item.value for item in found], 'torch' in sys.modules)"
+    )
+    given = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True)
+    assert ended.stdout == f"{COMPLETED[line]} False\n", ended.stderr
+
+
+@pytest.mark.parametrize("option", CHOICES)
+def test_names_that_are_completed_are_those_of_the_help(option):
+    shown = REGISTRIES.get(option, set(CHOICES[option]))
+    assert set(CHOICES[option]) == {n for n in shown if ":" not in n} and CHOICES[option]
+
+
+@pytest.mark.parametrize(("option", "value"), [("pruners", "synflow,snip,"), ("seeds", "0,,1")])
+def test_an_empty_entry_of_a_list_has_a_sentence_of_its_own(option, value):
+    assert says(call("sweep", f"--{option}", value), 2, option, f"{value!r} has an empty entry")
 
 
 def test_the_lists_of_a_sweep_have_the_same_help():

@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import main
-from experiments.resolve import options_of, resolve
+from experiments.commandline.option_files import options_of
+from experiments.resolve import resolve
 from experiments.runs.files import read_result
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,6 +12,8 @@ from proofs_tests.tools import ROOT
 
 COMMAND_LINE = (
     "console.py",
+    "help.py",
+    "names.py",
     "option_files.py",
     "options.py",
 )  # files of experiments/commandline that import click

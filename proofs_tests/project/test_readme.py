@@ -22,6 +22,7 @@ FOLDERS = (
     "proofs_tests",
     "benchmarks",
     "docs",
+    "examples",
     "results",
 )
 PAGES = sorted(

@@ -9,7 +9,7 @@ import pytest
 
 from proofs_tests.tools import ROOT
 
-FOLDERS = ("reference", "prune", "train", "experiments", "benchmarks")
+FOLDERS = ("reference", "prune", "train", "experiments", "benchmarks", "examples")
 PRODUCT = [*ROOT.glob("*.py"), *(p for f in FOLDERS for p in sorted((ROOT / f).rglob("*.py")))]
 EVERYTHING = [*PRODUCT, *sorted((ROOT / "proofs_tests").rglob("*.py"))]
 OBLIQUE = re.compile(r"(What|Whether|How|Those|That|Which|Who|Where)\b")
