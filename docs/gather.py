@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = (
     "benchmarks",
     "docs",
+    "examples",
     "experiments",
     "proofs_tests",
     "prune",
