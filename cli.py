@@ -194,6 +194,7 @@ def score(**given) -> None:
 @click.option("--compute", is_flag=True, default=None, help="First compute the missing numbers.")
 @click.option("--full", is_flag=True, default=None, help="7, critical: also what takes long.")
 @click.option("--best", is_flag=True, default=None, help="Plot the best epochs, as the paper does.")
+@click.option("--format", help="png, pdf, svg, or several: png,pdf.  [png]", **listed(str))
 @click.option("--weights", help='Figure 0: another network, such as "2,-5;5,1;-1,3|-1,1,1;1,1,-2".')
 @options("model", "dataset", "width", "init", "seed", "device", *PLACE_OPTIONS)
 def figure(number: str, results: str, **given) -> None:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from train.files import write_whole
 
+FORMATS = ("png", "pdf", "svg")
 SYNFLOW = "#d62728"  # the paper's red
 
 
@@ -27,7 +28,22 @@ def canvas(width: float, height: float):
 
 
 def save(figure, path: Path) -> None:
-    """Write a figure as a PNG file of 128 colours: small, and equal for equal figures."""
+    """Write a figure in the format of the path's suffix; equal figures give equal files.
+
+    A PNG file has 128 colours, and is small.
+    """
+    if path.suffix == ".png":
+        _save_png(figure, path)
+        return
+    from matplotlib import rc_context
+
+    dateless = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}[path.suffix[1:]]
+    with rc_context({"svg.hashsalt": "synflow", "svg.fonttype": "none"}):
+        options = {"format": path.suffix[1:], "metadata": dateless}
+        write_whole(path, lambda file: figure.savefig(file, **options))
+
+
+def _save_png(figure, path: Path) -> None:
     coloured = io.BytesIO()
     figure.savefig(coloured, dpi=150)
     image = Image.open(coloured).convert("RGB").quantize(128)

@@ -22,7 +22,8 @@ from experiments.figures import (
     variants,
     worked_example,
 )
-from experiments.resolve import resolve
+from experiments.figures.canvas import FORMATS
+from experiments.resolve import one_of, resolve
 from experiments.runs.notes import heard
 from experiments.runs.progress import Progress
 
@@ -58,14 +59,15 @@ SEVERAL: dict[str, list[dict]] = {  # figure -> the networks that it has by defa
     "critical": critical.networks(),
 }
 RUN_FILTERS = ("model", "dataset", "width", "best")
-NETWORK_OPTIONS = ("model", "dataset", "width", "init", "seed", "device", "compute")
+FROM_RUNS_OPTIONS = (*RUN_FILTERS, "format")
+NETWORK_OPTIONS = ("model", "dataset", "width", "init", "seed", "device", "compute", "format")
 OPTIONS: dict[str, tuple[str, ...]] = {
     "0": ("weights",),
-    "1": RUN_FILTERS,
-    "5": RUN_FILTERS,
-    "6": RUN_FILTERS,
-    "cost": RUN_FILTERS,
-    "variants": RUN_FILTERS,
+    "1": FROM_RUNS_OPTIONS,
+    "5": FROM_RUNS_OPTIONS,
+    "6": FROM_RUNS_OPTIONS,
+    "cost": FROM_RUNS_OPTIONS,
+    "variants": FROM_RUNS_OPTIONS,
     "table": RUN_FILTERS,
     "2": (*NETWORK_OPTIONS, "data_dir"),
     "3": (*NETWORK_OPTIONS, "data_dir"),
@@ -104,12 +106,15 @@ def figure(number: str, results: str, given: Mapping[str, object]) -> Callable[[
     if number == "table":
         best = chosen.pop("best", False)
         return _hearing(lambda progress: seeds.write(Path(results), chosen, best, folder))
+    formats = chosen.pop("format", ["png"])
+    for name in formats:
+        one_of("format", name, FORMATS)
     make = _drawing(number, results, chosen)
     name = f"figure{number}" if number.isdigit() else number
 
     def draw(progress: Progress) -> Drawn:
         drawing = make(progress)
-        return style.write(drawing, folder, name), drawing.notes
+        return style.write(drawing, folder, name, formats), drawing.notes
 
     return _hearing(draw)
 

@@ -65,12 +65,14 @@ class Drawing(NamedTuple):
     notes: list[str]
 
 
-def write(drawing: Drawing, folder: Path, name: str) -> Path:
-    """Write NAME.png and NAME.csv into the folder; return the path of the picture."""
+def write(drawing: Drawing, folder: Path, name: str, formats: Sequence[str] = ("png",)) -> Path:
+    """Write NAME.csv and NAME.FORMAT for each of FORMATS; return the path of the first picture."""
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / f"{name}.csv", drawing.rows[0], drawing.rows)
-    save(drawing.figure, folder / f"{name}.png")
-    return folder / f"{name}.png"
+    paths = [folder / f"{name}.{suffix}" for suffix in formats]
+    for path in paths:
+        save(drawing.figure, path)
+    return paths[0]
 
 
 def panels(rows: int, columns: int, size: tuple[float, float], caption: str, **options):
@@ -168,8 +170,8 @@ def legend_above(figure, axes: Sequence) -> None:
         handles, names = axis.get_legend_handles_labels()
         found |= dict(zip(names, handles, strict=True))
     width, height = figure.get_size_inches()
-    columns = max(1, int(width / 1.3))
-    rows = -(-len(found) // columns)
+    rows = -(-len(found) // max(1, int(width / 1.3)))
+    columns = -(-len(found) // rows)  # rows of equal length
     figure.subplots_adjust(top=1 - (0.4 + 0.2 * rows) / height)
     figure.legend(
         found.values(), found.keys(), loc="upper center", ncols=columns, fontsize=8,

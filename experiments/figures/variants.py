@@ -78,7 +78,7 @@ def _belongs(result: dict) -> bool:
 
 def _by_pruner(panel: collect.Panel) -> Iterator[Small]:
     """Split a panel by pruner, in the order of LOOKS; pruners without variants are left out."""
-    for pruner in style.LOOKS:
+    for pruner in dict.fromkeys([*style.LOOKS, *(row["series"].pruner for row in panel.rows)]):
         mine = [row for row in panel.rows if row["series"].pruner == pruner]
         mine.sort(key=lambda row: row["series"].label)
         curves = {
@@ -86,7 +86,8 @@ def _by_pruner(panel: collect.Panel) -> Iterator[Small]:
             for variant, rows in groupby(mine, key=lambda row: row["series"].variant)
         }
         if set(curves) - {AS_USUAL}:
-            yield Small(style.LOOKS[pruner].label, panel, curves)
+            known = style.LOOKS.get(pruner)  # none of a score of the user's own
+            yield Small(known.label if known else pruner, panel, curves)
 
 
 def _panel(axis, small: Small, names: list[str], best: bool) -> None:

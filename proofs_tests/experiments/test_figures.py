@@ -183,6 +183,28 @@ def test_figure_5_without_such_a_run_names_the_option_that_makes_one(tmp_path):
     assert outcome.exit_code == 1 and "--record-weights" in outcome.output
 
 
+def test_a_figure_is_written_in_each_format_that_is_named(tmp_path):
+    sweep(tmp_path)
+    outcome = figure("6", tmp_path, "--format", "svg,pdf,png")
+    assert outcome.exit_code == 0 and outcome.output.endswith("figure6.svg\n")
+    drawn = {path.suffix: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
+    assert drawn.keys() == {".csv", ".svg", ".pdf", ".png"}
+    assert drawn[".pdf"].startswith(b"%PDF") and b"<svg" in drawn[".svg"]
+    figure("6", tmp_path, "--format", "svg,pdf,png")
+    again = {path.suffix: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
+    assert again == drawn  # no date, no random names
+    refused = figure("6", tmp_path, "--format", "png,jpg")
+    assert refused.exit_code == 2 and "--format must be one of png, pdf, svg" in refused.output
+
+
+def test_a_legend_has_rows_of_equal_length():
+    drawn, [axis] = style.panels(1, 1, (6.2, 3.6), "")
+    for i in range(6):  # five fit beside each other
+        axis.plot([0, 1], [i, i], label=f"curve {i}")
+    style.legend_above(drawn, [axis])
+    assert drawn.legends[0]._ncols == 3
+
+
 def test_each_figure_of_the_paper_has_its_options():
     of_runs = ["0", "1", "5", "6", "cost", "variants", "table"]
     assert list(catalogue.OPTIONS) == [*of_runs, "2", "3", "4", "7", "precision", "critical"]
