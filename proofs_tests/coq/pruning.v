@@ -174,6 +174,26 @@ Proof.
 by move=> open one le_t mu' same /max_compression; rewrite same => many; apply/theorem_3.
 Qed.
 
+(* and critical compression is max compression, N / L. *)
+Theorem theorem_3_critical net run rho :
+  path_open net -> synflow_one_by_one net run ->
+  critical_compression net run rho <-> rho = (kept net all_kept)%:R / (last net).+1%:R.
+Proof.
+move=> open one; set N := kept net all_kept; set L := (last net).+1.
+have le_LN : (L <= N)%N by apply: max_compression; apply: masked_all_kept.
+split=> [[t [opened [closed ->]]] | ->].
+  have lt_t : (t < N)%N.
+    by rewrite ltnNge; apply/negP => /opened/max_compression; rewrite run_kept // subnn.
+  suff -> : kept net (run t) = L by [].
+  apply/eqP; rewrite eqn_leq (max_compression (opened t (leqnn t))) andbT leqNgt; apply/negP => many.
+  by apply/closed/theorem_3 => //; rewrite run_kept // -ltnS subnSK // -(run_kept one (ltnW lt_t)).
+exists (N - L)%N; split=> [s le_s|].
+  have le_sN : (s <= N)%N := leq_trans le_s (leq_subr _ _).
+  by apply/theorem_3 => //; rewrite run_kept // leq_subRL // addnC -leq_subRL.
+split=> [/max_compression|]; last by rewrite run_kept ?leq_subr // subKn.
+by rewrite run_kept ?ltn_subrL ?(leq_trans _ le_LN) // subnS subKn //= ltnn.
+Qed.
+
 (* `certified` of reference/corollaries.py never stops early: while more than L weights are left,
    the prune size of the lowest is below R. So it reaches N / L. *)
 Theorem certified net mu mu' :
