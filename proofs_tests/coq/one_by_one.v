@@ -138,7 +138,7 @@ move=> open many top; case: (theorem_3_step open top) => //.
 by rewrite -subn1 subKn ?mul1n // (leq_trans _ many).
 Qed.
 
-(* so it reaches N / L: L weights, one in each layer. *)
+(* so it reaches N / L, here in single steps. *)
 Theorem certified_reaches net :
   path_open net -> exists run, synflow_one_by_one net run /\
     (forall t, (t < kept net all_kept - (last net).+1)%N ->
