@@ -180,4 +180,30 @@ have weight : is_weight net l (p l.+1) (p l) by rewrite /is_weight -ltnS le_l !w
 by have := closed _ _ _ weight (nonzero _ le_l); case: (S l (p l)) => [->|]; rewrite ?andbT.
 Qed.
 
+(* Footnote 3 does not suffice for Theorem 2: a network 1-2-2-1 of ones, x = 1 and dR/dy = 1. *)
+Theorem theorem_2_footnote : exists net C, homogeneous net /\ footnote_3 net C /\
+  over net C (synaptic_saliency net (@ones R) (@ones R))
+    <> \sum_(i < width net (last net).+1) ones R i * output net (@ones R) i.
+Proof.
+pose width l := if (l == 1%N) || (l == 2%N) then 2%N else 1%N.
+pose C : masks := fun l i j => if l == 0%N then i == 0%N else
+  if l == 1%N then (i == 1%N) && (j == 1%N) else j == 0%N.
+pose net := Mlp width 2 (fun _ _ _ => 1 : R) id (fun _ => 1).
+have open p : (forall m, (m < 4)%N -> (p m < width m)%N) -> open_path net 3 p.
+  by move=> wide; split=> // m _; apply: oner_neq0.
+exists net, C; split; [by move=> z; rewrite /= mul1r | split; [split|]].
+- move=> p [wide _]; rewrite /crossings !big_ord_recr big_ord0 /=.
+  by move: (wide 1%N isT) (wide 2%N isT); case: (p 1%N) => [|[|]]; case: (p 2%N) => [|[|]].
+- move=> l i j /and3P[]; rewrite /C; move: l i j => [|[|[|l]]] [|[|i]] [|[|j]] //= _ _ _ _;
+    [exists (fun m => m == 2%N) | exists (fun m => (m == 1%N) || (m == 2%N))
+     | exists (fun m => m == 1%N)].
+  all: try by apply: open => -[|[|[|[|m]]]].
+  all: rewrite /crossings ?big_ord_recr ?big_ord0 /=.
+  all: try by [].
+rewrite /over /= !big_ord_recl !big_ord0 /synaptic_saliency /dR_dW /dR_dz /output /preactivations /=.
+rewrite !big_ord_recl !big_ord0 /=.
+rewrite /ones !(mul1r, mulr1, mul0r, add0r, addr0) -[1]/(1%:R) -!natrD.
+by move/eqP; rewrite eqr_nat.
+Qed.
+
 End Conservation.

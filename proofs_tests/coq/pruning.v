@@ -1,4 +1,4 @@
-(* Theorem 3, Theorem 4 and the Axiom. *)
+(* One step: Theorem 4, and what Theorem 3 says of a step. *)
 
 From mathcomp Require Import all_ssreflect ssralg ssrnum.
 From SynFlow Require Import network conservation synaptic_flow.
@@ -94,20 +94,16 @@ rewrite -(ltr_pmul2r many) (le_lt_trans le) // mulrC ltr_pmul2l //.
 by rewrite ltr_nat.
 Qed.
 
-(* Theorem 3, for any scores that are positive and conserved by layer (Eq. 9, Eq. 10): the step
-   that removes the lowest of more than L weights empties no layer. *)
-Theorem theorem_3_layers net S mu mu' total l :
-  (forall l i j, 0 <= S l i j) -> 0 < total ->
+(* Theorem 4, for any scores that are positive and conserved by layer (Eq. 9, Eq. 10): a step
+   empties no layer if prune size < cut size. *)
+Theorem theorem_4_layers net S mu mu' total l :
+  (forall l i j, 0 <= S l i j) ->
   (forall l, (l <= last net)%N -> \sum_(i < width net l.+1) \sum_(j < width net l)
      (mu l i j)%:R * S l i j = total) ->
-  keep_top net S mu (kept net mu).-1 mu' -> ((last net).+1 < kept net mu)%N ->
-  (l <= last net)%N ->
+  over net (removed mu mu') S < total -> (l <= last net)%N ->
   exists i j, is_weight net l i j /\ mu' l i j.
 Proof.
-move=> ge0 pos each top many le_l; have [sub _] := top.
-have lt : over net (removed mu mu') S < total.
-  apply: small_share top _ => //; rewrite -subn1 subKn ?mul1n //.
-  exact: leq_trans many.
+move=> ge0 each lt le_l.
 case: (boolP [exists i : 'I_(width net l.+1), exists j : 'I_(width net l), mu' l i j]).
   case/existsP=> i /existsP[j kept_ij]; exists i, j; split=> //.
   by rewrite /is_weight le_l !ltn_ord.
@@ -119,6 +115,20 @@ move: lt; rewrite ltNge -(each l le_l) -(over_layer (fun l i j => (mu l i j)%:R 
 case/negP; apply: over_le => m i j weight; case: (eqVneq m l) => [ml|_].
   by rewrite ml in weight *; rewrite mul1r /removed all_lost // andbT.
 by rewrite mul0r mulr_ge0 ?ler0n.
+Qed.
+
+(* Theorem 3 for such scores: the step that removes the lowest of more than L weights empties no
+   layer. *)
+Theorem theorem_3_layers net S mu mu' total l :
+  (forall l i j, 0 <= S l i j) -> 0 < total ->
+  (forall l, (l <= last net)%N -> \sum_(i < width net l.+1) \sum_(j < width net l)
+     (mu l i j)%:R * S l i j = total) ->
+  keep_top net S mu (kept net mu).-1 mu' -> ((last net).+1 < kept net mu)%N ->
+  (l <= last net)%N ->
+  exists i j, is_weight net l i j /\ mu' l i j.
+Proof.
+move=> ge0 pos each top many; apply: theorem_4_layers (each) _ => //.
+by apply: small_share top _ => //; rewrite -subn1 subKn ?mul1n // (leq_trans _ many).
 Qed.
 
 (* A step that removes fewer than 1 in L of the weights left leaves a path open. *)
@@ -134,55 +144,6 @@ move=> l le_l; rewrite /cut_size.
 rewrite -(synflow_conserved_layer (le_l : (l <= last (masked net mu))%N)).
 apply: eq_bigr => i _; apply: eq_bigr => j _; rewrite /synflow_scores /=.
 by case: (mu l i j); rewrite ?mul1r // !mul0r normr0 mulr0 mul0r.
-Qed.
-
-Lemma masked_all_kept net : path_open net -> path_open (masked net all_kept).
-Proof. by case=> p [wide nonzero]; exists p; split=> // m lt_m; rewrite /= mul1r nonzero. Qed.
-
-(* Max compression is N / L: a path needs one weight in each layer (Sec. 3). *)
-Theorem max_compression net mu : path_open (masked net mu) -> ((last net).+1 <= kept net mu)%N.
-Proof.
-case=> p [wide nonzero]; rewrite -[X in (X <= _)%N]card_ord -sum1_card; apply: leq_sum => l _.
-have kept_l : mu l (p l.+1) (p l).
-  by apply: contraNT (nonzero l (ltn_ord l)) => /negPf /= ->; rewrite mul0r.
-rewrite (bigD1 (Ordinal (wide l.+1 (ltn_ord l)))) // (bigD1 (Ordinal (wide l (ltnW (ltn_ord l))))) //=.
-by rewrite kept_l !addn_gt0.
-Qed.
-
-Lemma run_kept net run t : synflow_one_by_one net run -> (t <= kept net all_kept)%N ->
-  kept net (run t) = (kept net all_kept - t)%N.
-Proof. by case=> start step; case: t => [|t] le_t; [rewrite start subn0 | case: (step t le_t) => _ []]. Qed.
-
-(* Theorem 3: if one weight is removed at a time, a path is open as long as L weights are left. *)
-Theorem theorem_3 net run t :
-  path_open net -> synflow_one_by_one net run -> (t <= kept net all_kept)%N ->
-  path_open (masked net (run t)) <-> ((last net).+1 <= kept net (run t))%N.
-Proof.
-move=> open one le_t; split; first exact: max_compression.
-have [start step] := one; elim: t le_t => [|t IH] le_t; first by rewrite start => _; apply: masked_all_kept.
-have le_t' := ltnW le_t; rewrite (run_kept one le_t) => many.
-have count : kept net (run t) = (kept net all_kept - t.+1).+1 by rewrite run_kept // subnSK.
-case: (theorem_3_step (IH le_t' _) (step t le_t)) => //; rewrite count ?subSnn ?mul1n ?ltnS //.
-exact: ltnW.
-Qed.
-
-(* Theorem 3: such a run satisfies the Axiom after each step, *)
-Theorem theorem_3_axiom net run t :
-  path_open net -> synflow_one_by_one net run -> (t <= kept net all_kept)%N ->
-  axiom net (run t).
-Proof.
-by move=> open one le_t mu' same /max_compression; rewrite same => many; apply/theorem_3.
-Qed.
-
-(* `certified` of reference/corollaries.py never stops early: while more than L weights are left,
-   the prune size of the lowest is below R. So it reaches N / L. *)
-Theorem certified net mu mu' :
-  path_open (masked net mu) -> ((last net).+1 < kept net mu)%N ->
-  keep_top net (synflow_scores (masked net mu)) mu (kept net mu).-1 mu' ->
-  prune_size net mu mu' < cut_size net mu.
-Proof.
-move=> open many top; case: (theorem_3_step open top) => //.
-by rewrite -subn1 subKn ?mul1n // (leq_trans _ many).
 Qed.
 
 End Pruning.
