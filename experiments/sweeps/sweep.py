@@ -1,6 +1,6 @@
 """A sweep: its plan with estimates, the work in several processes, and the summary."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from experiments.runs.progress import Progress
 from experiments.runs.sharing import TRAINED, Training, trainings
 from experiments.series import series_of
 from experiments.sweeps.cost import START, Clock
-from experiments.sweeps.workers import Outcome, work
+from experiments.sweeps.workers import Outcome, record_failure, work
 from train.data import locate
 
 
@@ -47,10 +47,21 @@ def plan(configs: Sequence[RunConfig], jobs: int) -> list[dict]:
     ]
 
 
-def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[Outcome]:
+def sweep(
+    configs: Sequence[RunConfig],
+    jobs: int,
+    progress: Progress,
+    launcher: Callable[[Sequence[RunConfig]], Iterable[Outcome]] | None = None,
+) -> list[Outcome]:
     """Do all runs that are not finished, `jobs` at a time; a run that was begun goes on.
 
     A run that fails leaves `failure.txt` in its directory and is tried again by the next call.
+
+    Args:
+        configs: The runs.
+        jobs: The number of processes here, for which the time is estimated.
+        progress: Shows how far the sweep is.
+        launcher: Does the runs and gives each outcome when it comes; None: processes here.
 
     Returns:
         The outcomes of the runs that this call did.
@@ -67,9 +78,9 @@ def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[O
         return []
     progress.begin("sweep", len(todo))
     outcomes = []
-    for outcome in work(todo, jobs):
+    for outcome in launcher(todo) if launcher else work(todo, jobs):
         outcomes.append(outcome)
-        _record_failure(outcome)
+        record_failure(outcome)
         todo.remove(outcome.config)
         if outcome.state == "finished":
             taken[outcome.config] = _taken(outcome.config)
@@ -116,19 +127,6 @@ def _expected(
 def _left(clock: Clock, todo: Sequence[RunConfig], finished: Iterable[RunConfig], jobs: int) -> str:
     seconds = sum(_expected(clock, todo, finished).values()) / jobs
     return f"{len(todo)} to do, about {timedelta(seconds=round(seconds))} left"
-
-
-def _record_failure(outcome: Outcome) -> None:
-    """Write the reason of a failure, or remove it after a success."""
-    file = outcome.config.directory / files.FAILURE
-    try:
-        if outcome.state == "failed":
-            file.parent.mkdir(parents=True, exist_ok=True)
-            files.write_text(file, outcome.reason + "\n")
-        elif outcome.state == "finished":
-            file.unlink(missing_ok=True)
-    except OSError:
-        pass  # perhaps the run failed on a full or read-only disk; the others still go on
 
 
 def _sentence(outcome: Outcome) -> str:
