@@ -69,10 +69,14 @@ class Job:
 
     def checkpoint(self, configs: Sequence[RunConfig]):
         """Called by submitit before a task is stopped: the function of the requeued task."""
-        from submitit.helpers import DelayedSubmission
-
         self.stopped = True
-        return DelayedSubmission(Job(self.ranks), configs)
+        return _submission(Job(self.ranks), configs)
+
+
+def _submission(job: Job, configs: Sequence[RunConfig]):
+    from submitit.helpers import DelayedSubmission
+
+    return DelayedSubmission(job, configs)
 
 
 def work(configs: Sequence[RunConfig], cluster: Cluster) -> Iterator[Outcome]:

@@ -1,6 +1,5 @@
 """The status of a sweep's runs: from their files, their locks and the queue of Slurm."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 
 from experiments.config import RunConfig
@@ -17,7 +16,7 @@ def status(configs: Sequence[RunConfig]) -> list[dict]:
     A run is running while a process holds its lock. It has failed if its job is in the queue no
     more, too. The reason is that of a failure, otherwise "".
     """
-    queue = queued() if shutil.which("squeue") else {}
+    queue = queued() if any(map(job_of, configs)) else {}
     return [{"run": c.directory.name} | _status(c, queue) for c in configs]
 
 
