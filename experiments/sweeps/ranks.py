@@ -24,15 +24,20 @@ def attempt(config: RunConfig, count: int) -> workers.Outcome:
     return workers.Outcome(config, "failed", reason)
 
 
-def main(text: str) -> int:
-    """Do a run as one of its ranks; the rank that prints records a failure."""
+def main(text: str) -> str | int:
+    """Do a run as one of its ranks, and return what `sys.exit` takes: a reason, or a code.
+
+    The rank that prints records a failure.
+    """
     fields = json.loads(text)
     lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
     outcome = workers.attempt(RunConfig(**fields | lists))
-    if outcome.state != "finished" and launch.speaker():
-        print(outcome.reason, file=sys.stderr)
-        workers.record_failure(outcome)
-    return int(outcome.state != "finished")
+    if outcome.state == "finished":
+        return 0
+    if not launch.speaker():
+        return 1
+    workers.record_failure(outcome)
+    return outcome.reason
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class Slurm:
 
 
 def is_watcher(pid: int) -> bool:
-    """True of slurmstepd, which reports the end of a job."""
+    """True for slurmstepd, the process that reports the end of a job."""
     return named(pid, "comm").startswith("slurmstepd")
 
 
