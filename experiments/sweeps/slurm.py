@@ -109,10 +109,12 @@ def queued() -> dict[str, str]:
     if not shutil.which("squeue"):
         raise OSError("squeue is not found: --launcher slurm is for a machine with Slurm")
     command = ["squeue", "--me", "--noheader", "--array", "--format=%i %T"]
-    found = subprocess.run(command, capture_output=True, text=True)
-    if found.returncode:
-        raise OSError(f"squeue failed: {' '.join(found.stderr.split())}")
-    return dict(line.split() for line in found.stdout.splitlines())
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as asked:
+        jobs, complaint = asked.communicate()
+    if asked.returncode:
+        raise OSError(f"squeue failed: {' '.join(complaint.split())}")
+    return dict(line.split() for line in jobs.splitlines())
 
 
 def job_of(config: RunConfig) -> str | None:

@@ -15,7 +15,7 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 
 
 def missing() -> str:
-    """What this machine lacks for a Slurm; "" if nothing."""
+    """List the programs that this machine lacks for a Slurm; "" if none."""
     lacks = [name for name in PROGRAMS if not which(name)]
     lacks += [] if find_spec("submitit") else ["submitit"]
     return ", ".join([*lacks, *([] if os.getuid() == 0 else ["root"])])
