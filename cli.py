@@ -16,7 +16,6 @@ from experiments.commandline.console import (
     dataset_argument,
     parse,
     progress,
-    refuse_unfinished,
     show_images,
     show_published,
     show_result,
@@ -30,11 +29,10 @@ from experiments.commandline.options import (
     RUN_OPTIONS,
     SCORE_OPTIONS,
     SWEEP_OPTIONS,
-    epochs_of,
+    launchers,
     listed,
     lists,
     options,
-    part_of,
     trusted,
 )
 from synflow import __version__
@@ -74,32 +72,15 @@ def run(**given) -> None:
 @click.option("--preset", help="A named sweep: laptop, laptop-pruners, ...", **listed(str))
 @lists
 @options(*SWEEP_OPTIONS)
-@click.option("--jobs", default=1, show_default=True, help="Processes, which share the threads.")
-@click.option("--shard", metavar="I/N", help="Only the I-th of N parts, for job arrays.")
-@click.option("--dry-run", is_flag=True, help="List the runs and estimate their time.")
-def sweep(jobs: int, shard: str | None, dry_run: bool, **given) -> None:
+@launchers
+def sweep(**given) -> None:
     """Run a grid of runs. Finished ones are skipped, interrupted ones go on, failed ones restart.
 
     Compression 1 is trained once per seed, for all pruners.
     """
-    from experiments.commandline import reports
-    from experiments.resolve import at_least
-    from experiments.sweeps import grid, presets
-    from experiments.sweeps import sweep as sweeps
+    from experiments.commandline import sweeping
 
-    given["lr_drops"] = parse(epochs_of, given["lr_drops"])
-    names = given.pop("preset")
-    configs = parse(presets.preset, names, given) if names else parse(grid.of_lists, given)
-    if shard:
-        configs = parse(lambda: grid.shard(configs, *part_of(shard)))
-    parse(at_least, "jobs", jobs, 1)
-    if dry_run:
-        click.echo(reports.plan(sweeps.plan(configs, jobs), jobs))
-        return
-    with progress() as bar:
-        outcomes = sweeps.sweep(configs, jobs, bar)
-    click.echo(reports.summary(sweeps.summary(configs)))
-    refuse_unfinished(outcomes, len(configs))
+    sweeping.sweep(**given)
 
 
 @main.command()

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from math import inf
 from pathlib import Path
 from types import UnionType
@@ -110,7 +111,7 @@ class RunConfig:
     @property
     def decisive(self) -> dict:
         """Every field that decides the result: the configuration that result files hold."""
-        return {name: value for name, value in asdict(self).items() if name not in ELSEWHERE}
+        return {name: getattr(self, name) for name in DECISIVE}
 
     @property
     def directory(self) -> Path:
@@ -120,7 +121,11 @@ class RunConfig:
         later from its value in BEFORE. So a new option renames no old run. `grasp` has a
         temperature in its name, since before `bn` it named what `grasp-text` is now.
         """
-        silent = asdict(RunConfig()) | BEFORE
+        return Path(self.results).absolute() / self._name
+
+    @cached_property
+    def _name(self) -> str:
+        silent = DEFAULTS | BEFORE
         chosen = {name: v for name, v in self.decisive.items() if v != silent[name]}
         if self.pruner == "grasp":
             chosen["temperature"] = TEMPERATURE
@@ -128,8 +133,12 @@ class RunConfig:
         digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
         model, dataset = in_file_names(self.model), in_file_names(self.dataset)
         pruner = f"imp{self.cycles}" if self.cycles else in_file_names(self.pruner)
-        name = f"{model}-{dataset}-{pruner}-{self.compression:g}-seed{self.seed}-{digest}"
-        return Path(self.results).absolute() / name
+        return f"{model}-{dataset}-{pruner}-{self.compression:g}-seed{self.seed}-{digest}"
+
+
+KINDS = {field.name: field.type for field in fields(RunConfig)}
+DECISIVE = tuple(name for name in KINDS if name not in ELSEWHERE)
+DEFAULTS = asdict(RunConfig())
 
 
 def in_file_names(name: str) -> str:
@@ -146,13 +155,12 @@ def restore(stored: Mapping[str, object]) -> RunConfig:
         ValueError: If a field is unknown or has a wrong kind of value, or one is missing that
             every version wrote, or there is no such data set.
     """
-    kinds = {field.name: field.type for field in fields(RunConfig)}
-    names = set(kinds) - set(ELSEWHERE)
+    names = set(DECISIVE)
     if unknown := set(stored) - names:
         raise ValueError(f"the stored config has unknown fields: {', '.join(sorted(unknown))}")
     if missing := names - set(stored) - set(BEFORE):
         raise ValueError(f"the stored config lacks {', '.join(sorted(missing))}")
-    if wrong := [name for name, value in stored.items() if not fits(value, kinds[name])]:
+    if wrong := [name for name, value in stored.items() if not fits(value, KINDS[name])]:
         raise ValueError(f"{wrong[0]} of the stored config is of a wrong kind")
     if ":" not in stored["dataset"]:  # a user's own is not opened
         known(stored["dataset"])
@@ -170,6 +178,8 @@ def fits(value: object, kind: object) -> bool:
         kind: A type; a union; list, tuple or dict of a type, as in `tuple[int, ...]`; a tuple of
             kinds, one of which is enough; or a dict: entries that the value has, and their kinds.
     """
+    if type(kind) is type and kind is not float:  # most fields; True is no int
+        return type(value) is kind
     if isinstance(kind, dict):
         entries = value if isinstance(value, dict) else {}
         return all(name in entries and fits(entries[name], k) for name, k in kind.items())
@@ -182,4 +192,4 @@ def fits(value: object, kind: object) -> bool:
         return isinstance(value, dict) and all(fits(item, parts[1]) for item in value.values())
     if kind is float:
         return type(value) in (int, float) and -inf < value < inf
-    return value is kind or type(value) is kind  # True is no int
+    return value is kind

@@ -2,10 +2,13 @@
 
 import io
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
+
+TRIES, PAUSE = 5, 0.02  # seconds between two tries of a lock
 
 
 @contextmanager
@@ -48,10 +51,24 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def lock(file: IO) -> bool:
     """Lock an open file until it is closed. Returns False if another process holds the lock.
 
-    The operating system frees the lock also after a crash.
+    The operating system frees the lock also after a crash. `is_locked` of another process holds
+    it for a moment; so this is tried a few times.
     """
+    for _ in range(TRIES):
+        if _lock(file, exclusive=True):
+            return True
+        time.sleep(PAUSE)
+    return False
+
+
+def is_locked(file: IO) -> bool:
+    """True if another process holds the lock. The file must be closed at once."""
+    return not _lock(file, exclusive=False)
+
+
+def _lock(file: IO, exclusive: bool) -> bool:
     try:
-        _lock(file.fileno())
+        _lock_or_raise(file.fileno(), exclusive)
     except (BlockingIOError, PermissionError):  # the second is that of Windows
         return False
     except OSError as error:
@@ -59,7 +76,7 @@ def lock(file: IO) -> bool:
     return True
 
 
-def _lock(descriptor: int) -> None:
+def _lock_or_raise(descriptor: int, exclusive: bool) -> None:
     try:
         import fcntl
     except ImportError:  # Windows
@@ -67,7 +84,8 @@ def _lock(descriptor: int) -> None:
 
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
     else:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
 
 
 def _flush(path: Path, access: int) -> None:

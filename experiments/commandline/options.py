@@ -136,6 +136,27 @@ SWEEP_OPTIONS = (
 )
 
 
+COUNT = click.IntRange(1)
+LAUNCHERS = {  # of a sweep; those of CLUSTER are for --launcher slurm
+    "jobs": {"type": int, "help": "Processes, which share the threads.  [1]"},
+    "shard": {"metavar": "I/N", "help": "Only the I-th of N parts, for other schedulers."},
+    "dry-run": {"is_flag": True, "help": "List the runs and estimate their time."},
+    "status": {"is_flag": True, "help": "Count the runs: done, running, waiting, failed."},
+    "retry-failed": {"is_flag": True, "help": "Only the runs that have failed."},
+    "launcher": {
+        "type": click.Choice(["local", "slurm"]),
+        "default": "local",
+        "show_default": True,
+        "help": "Processes here, or jobs of a Slurm cluster.",
+    },
+    "partition": {"help": "Slurm's partition.  [its default]"},
+    "time": {"type": COUNT, "help": "Minutes of a job; then it is requeued and goes on.  [60]"},
+    "gpus-per-run": {"type": COUNT, "help": "GPUs of a job.  [none]"},
+    "runs-per-job": {"type": COUNT, "help": "Runs that a job does one after the other.  [1]"},
+    "ranks-per-run": {"type": COUNT, "help": "Processes of torchrun for each run.  [1]"},
+}
+CLUSTER = ("partition", "time", "gpus_per_run", "runs_per_job", "ranks_per_run")
+
 TRUSTED = {  # of inspect and export: the modules that a result file names and that may be run
     "model": "The run's model, if it is package.module:factory: that module is run.",
     "dataset": "The run's data set, if it is package.module:function: that module is run.",
@@ -167,6 +188,13 @@ def lists(command):
         singular = name.removesuffix("s")
         names = {"type": Names(singular)} if singular in CHOICES else {}
         command = click.option(f"--{name}", help=text, **names | listed(kind))(command)
+    return command
+
+
+def launchers(command):
+    """Give a sweep the options that decide where its runs are done, and which of them."""
+    for name, kinds in reversed(LAUNCHERS.items()):
+        command = click.option(f"--{name}", **kinds)(command)
     return command
 
 

@@ -40,6 +40,15 @@ def _duration(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
 
 
+def status(rows: list[dict]) -> str:
+    """The runs that are running or have failed, and how many have each status."""
+    shown = [row for row in rows if row["status"] in ("running", "failed")]
+    lines = [f"{row['status']:8}  {row['run']}  {row['reason']}".rstrip() for row in shown]
+    found = [row["status"] for row in rows]
+    counts = [f"{found.count(name)} {name}" for name in ("done", "running", "waiting", "failed")]
+    return "\n".join([*lines, f"{len(rows)} runs: {', '.join(counts)}"])
+
+
 def summary(rows: list[dict]) -> str:
     """Mean, least and largest accuracy over seeds; and the number of connected networks."""
     return "\n".join(_panels(rows))

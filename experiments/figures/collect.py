@@ -110,13 +110,16 @@ def panels(
         ValueError: If none is left.
     """
     groups: dict[tuple, Panel] = {}
+    shown = set()
     for result in found:
         config = result["config"]
         if filters.items() <= config.items() and result["final"] is not None:
             setting = {k: v for k, v in config.items() if k not in POINT + CURVE + WITHOUT_EFFECT}
             panel = groups.setdefault(tuple(setting.items()), Panel(setting, []))
             made = (make or row)(result)
-            if not any(all(made[key] == other[key] for key in ONCE) for other in panel.rows):
+            identity = tuple(setting.items()), *(made[key] for key in ONCE)
+            if identity not in shown:
+                shown.add(identity)
                 panel.rows.append(made)
     if not groups:
         which = " and ".join(f"{k} {v}" for k, v in filters.items()) or "any setting"

@@ -14,7 +14,7 @@ from experiments.config import RunConfig
 from experiments.runs import packed
 from experiments.runs.owners import check_result, checksum, located, parsed, signed
 from experiments.runs.provenance import provenance, versions
-from train.files import lock, whole
+from train.files import is_locked, lock, whole
 
 RESULT, MASKS, LAYERS = "result.json", "masks.npz", "layers.csv"
 STEPS, HISTORY, WEIGHTS = "steps.csv", "history.csv", "weights.csv"
@@ -204,3 +204,12 @@ def owned(directory: Path) -> Iterator[None]:
         if not lock(file):
             raise BlockingIOError(f"another process is working on {directory}")
         yield
+
+
+def is_owned(directory: Path) -> bool:
+    """True if a process holds the lock on a run's directory."""
+    try:
+        with open(directory / ".lock") as file:
+            return is_locked(file)
+    except FileNotFoundError:
+        return False

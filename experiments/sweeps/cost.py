@@ -27,18 +27,21 @@ class Clock:
     """Estimates of the seconds of runs, corrected by the times of finished runs."""
 
     def __init__(self, jobs: int = 1):
-        self.unknown = [(1.0, float(jobs))]  # a guess is for a run that has the machine alone
-        self.done: dict[tuple, list[tuple[float, float]]] = {}  # kind -> (guessed, measured)
+        self.unknown = 1.0, float(jobs)  # a guess is for a run that has the machine alone
+        self.done: dict[tuple | None, tuple[float, float]] = {}  # kind, None: all -> sums of
+        # guessed and measured seconds
 
     def learn(self, config: RunConfig, seconds: float) -> None:
         """Add the measured time of a run."""
-        self.done.setdefault(_kind(config), []).append((guess(config), seconds))
+        guessed = guess(config)
+        for kind in (_kind(config), None):
+            sums = self.done.get(kind, (0.0, 0.0))
+            self.done[kind] = sums[0] + guessed, sums[1] + seconds
 
     def seconds(self, config: RunConfig) -> float:
         """The guess times measured / guessed of runs of the same network, or else of any."""
-        everything = [pair for pairs in self.done.values() for pair in pairs]
-        pairs = self.done.get(_kind(config), everything) or self.unknown
-        guessed, measured = (sum(column) for column in zip(*pairs, strict=True))
+        known = self.done.get(_kind(config)) or self.done.get(None)
+        guessed, measured = known or self.unknown
         return guess(config) * measured / guessed
 
 

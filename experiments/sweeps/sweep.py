@@ -1,6 +1,6 @@
 """A sweep: its plan with estimates, the work in several processes, and the summary."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,26 +10,30 @@ from experiments.runs.progress import Progress
 from experiments.runs.sharing import TRAINED, Training, trainings
 from experiments.series import series_of
 from experiments.sweeps.cost import START, Clock
-from experiments.sweeps.workers import Outcome, work
+from experiments.sweeps.workers import Outcome, record_failure, work
 from train.data import locate
 
 
 def state(config: RunConfig) -> str:
     """The state of a run by its files: "finished", "failed", "started" or "to do"."""
+    return state_and_result(config)[0]
+
+
+def state_and_result(config: RunConfig) -> tuple[str, dict | None]:
+    """The state of a run, and its result if it is finished."""
     directory = config.directory
     try:
-        files.read_result(directory / files.RESULT)
-        return "finished"
+        return "finished", files.read_result(directory / files.RESULT)
     except FileNotFoundError:
         pass
     except (ValueError, OSError):
         if (directory / files.RESULT).exists():
-            return "failed"
+            return "failed", None
         raise  # the pack of the whole folder is damaged
     if (directory / files.FAILURE).exists():
-        return "failed"
+        return "failed", None
     started = any((directory / name).exists() for name in (files.MASKS, files.CHECKPOINT))
-    return "started" if started else "to do"
+    return "started" if started else "to do", None
 
 
 def plan(configs: Sequence[RunConfig], jobs: int) -> list[dict]:
@@ -38,8 +42,8 @@ def plan(configs: Sequence[RunConfig], jobs: int) -> list[dict]:
     The seconds are those of the run itself while `jobs` runs share the machine, without the
     trainings that it shares with a run above it. For a finished run they are measured.
     """
-    states = {config: state(config) for config in configs}
-    taken, todo = _parted(states)
+    states, taken = _found(configs)
+    todo = [config for config in states if config not in taken]
     seconds = taken | _expected(_clock(taken, min(jobs, len(todo) or 1)), todo, taken)
     return [
         {"run": config.directory.name, "state": states[config], "seconds": seconds[config]}
@@ -47,10 +51,21 @@ def plan(configs: Sequence[RunConfig], jobs: int) -> list[dict]:
     ]
 
 
-def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[Outcome]:
+def sweep(
+    configs: Sequence[RunConfig],
+    jobs: int,
+    progress: Progress,
+    launcher: Callable[[Sequence[RunConfig]], Iterable[Outcome]] | None = None,
+) -> list[Outcome]:
     """Do all runs that are not finished, `jobs` at a time; a run that was begun goes on.
 
     A run that fails leaves `failure.txt` in its directory and is tried again by the next call.
+
+    Args:
+        configs: The runs.
+        jobs: The number of processes here, for which the time is estimated.
+        progress: Shows how far the sweep is.
+        launcher: Does the runs and gives each outcome when it comes; None: processes here.
 
     Returns:
         The outcomes of the runs that this call did.
@@ -58,7 +73,8 @@ def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[O
     Raises:
         FileNotFoundError: If a data set of the runs to do is missing; then nothing is begun.
     """
-    taken, todo = _parted({config: state(config) for config in configs})
+    states, taken = _found(configs)
+    todo = [config for config in states if config not in taken]
     for name, place in dict.fromkeys((c.dataset, c.data_dir) for c in todo if c.reads_data):
         locate(name, Path(place))
     clock = _clock(taken, min(jobs, len(todo) or 1))
@@ -67,9 +83,9 @@ def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[O
         return []
     progress.begin("sweep", len(todo))
     outcomes = []
-    for outcome in work(todo, jobs):
+    for outcome in launcher(todo) if launcher else work(todo, jobs):
         outcomes.append(outcome)
-        _record_failure(outcome)
+        record_failure(outcome)
         todo.remove(outcome.config)
         if outcome.state == "finished":
             taken[outcome.config] = _taken(outcome.config)
@@ -79,10 +95,14 @@ def sweep(configs: Sequence[RunConfig], jobs: int, progress: Progress) -> list[O
     return outcomes
 
 
-def _parted(states: Mapping[RunConfig, str]) -> tuple[dict[RunConfig, float], list[RunConfig]]:
-    """The seconds of the finished runs, and the runs to do."""
-    taken = {config: _taken(config) for config, found in states.items() if found == "finished"}
-    return taken, [config for config in states if config not in taken]
+def _found(configs: Sequence[RunConfig]) -> tuple[dict[RunConfig, str], dict[RunConfig, float]]:
+    """The states of runs, and the seconds of the finished ones."""
+    states, taken = {}, {}
+    for config in configs:
+        states[config], result = state_and_result(config)
+        if result:
+            taken[config] = _seconds(result)
+    return states, taken
 
 
 def _clock(taken: Mapping[RunConfig, float], jobs: int) -> Clock:
@@ -94,8 +114,11 @@ def _clock(taken: Mapping[RunConfig, float], jobs: int) -> Clock:
 
 
 def _taken(config: RunConfig) -> float:
-    seconds = files.read_result(config.directory / files.RESULT)["seconds"]
-    return START + sum(seconds.values())
+    return _seconds(files.read_result(config.directory / files.RESULT))
+
+
+def _seconds(result: Mapping) -> float:
+    return START + sum(result["seconds"].values())
 
 
 def _expected(
@@ -116,19 +139,6 @@ def _expected(
 def _left(clock: Clock, todo: Sequence[RunConfig], finished: Iterable[RunConfig], jobs: int) -> str:
     seconds = sum(_expected(clock, todo, finished).values()) / jobs
     return f"{len(todo)} to do, about {timedelta(seconds=round(seconds))} left"
-
-
-def _record_failure(outcome: Outcome) -> None:
-    """Write the reason of a failure, or remove it after a success."""
-    file = outcome.config.directory / files.FAILURE
-    try:
-        if outcome.state == "failed":
-            file.parent.mkdir(parents=True, exist_ok=True)
-            files.write_text(file, outcome.reason + "\n")
-        elif outcome.state == "finished":
-            file.unlink(missing_ok=True)
-    except OSError:
-        pass  # perhaps the run failed on a full or read-only disk; the others still go on
 
 
 def _sentence(outcome: Outcome) -> str:
@@ -157,8 +167,7 @@ def summary(configs: Sequence[RunConfig]) -> list[dict]:
 
 
 def _row(configs: Sequence[RunConfig]) -> dict:
-    done = [c for c in configs if state(c) == "finished"]
-    found = [files.read_result(c.directory / files.RESULT) for c in done]
+    found = [result for c in configs if (result := state_and_result(c)[1])]
     top1 = [result["final"]["top1"] for result in found if result["final"]]
     return {
         "seeds": f"{len(found)}/{len(configs)}",

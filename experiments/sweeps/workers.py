@@ -19,6 +19,7 @@ from queue import SimpleQueue
 import torch
 
 from experiments.config import RunConfig
+from experiments.runs import files
 from experiments.runs.imp import perform
 from train import launch
 
@@ -126,3 +127,16 @@ def attempt(config: RunConfig) -> Outcome:
         remedy = getattr(error, "remedy", "")
         return Outcome(config, "failed", f"{type(error).__name__}: {text}", remedy)
     return Outcome(config, "finished")
+
+
+def record_failure(outcome: Outcome) -> None:
+    """Write the reason of a failure, or remove it after a success."""
+    file = outcome.config.directory / files.FAILURE
+    try:
+        if outcome.state == "failed":
+            file.parent.mkdir(parents=True, exist_ok=True)
+            files.write_text(file, outcome.reason + "\n")
+        elif outcome.state == "finished":
+            file.unlink(missing_ok=True)
+    except OSError:
+        pass  # perhaps the run failed on a full or read-only disk; the others still go on

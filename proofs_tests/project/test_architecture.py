@@ -16,6 +16,7 @@ COMMAND_LINE = (
     "names.py",
     "option_files.py",
     "options.py",
+    "sweeping.py",
 )  # files of experiments/commandline that import click
 TORCH = {"numpy", "torch", "torchvision", "PIL"}  # torchvision brings the last
 LIGHT = (  # imported before the command is known

@@ -1,0 +1,48 @@
+"""The status of a sweep's runs: from their files, their locks and the queue of Slurm."""
+
+from collections.abc import Mapping, Sequence
+
+from experiments.config import RunConfig
+from experiments.runs import files
+from experiments.sweeps.slurm import job_of, lost, queued
+from experiments.sweeps.sweep import state
+
+STATUSES = ("done", "running", "waiting", "failed")
+
+
+def status(configs: Sequence[RunConfig]) -> list[dict]:
+    """Find the status of each run: the name of its directory, one of STATUSES, and the reason.
+
+    A run is running while a process holds its lock. It has failed if its job is in the queue no
+    more, too. The reason is that of a failure, otherwise "".
+    """
+    queue = queued() if any(map(job_of, configs)) else {}
+    return [{"run": c.directory.name} | _status(c, queue) for c in configs]
+
+
+def failed(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """The runs that have failed."""
+    rows = status(configs)
+    return [c for c, row in zip(configs, rows) if row["status"] == "failed"]
+
+
+def _status(config: RunConfig, queue: Mapping[str, str]) -> dict:
+    found, job = state(config), job_of(config)
+    if found == "finished":
+        return {"status": "done", "reason": ""}
+    if files.is_owned(config.directory):
+        return {"status": "running", "reason": ""}
+    if job in queue:
+        return {"status": "waiting", "reason": ""}
+    if found == "failed":
+        return {"status": "failed", "reason": _reason(config)}
+    if job is not None:
+        return {"status": "failed", "reason": lost(config, job)}
+    return {"status": "waiting", "reason": ""}
+
+
+def _reason(config: RunConfig) -> str:
+    try:
+        return (config.directory / files.FAILURE).read_text().strip()
+    except FileNotFoundError:
+        return f"{config.directory / files.RESULT} is damaged"

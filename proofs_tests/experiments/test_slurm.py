@@ -1,0 +1,72 @@
+"""Sweeps on a real Slurm of one node: jobs are killed and the node is lost, no run is."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.runs.files import CHECKPOINT, RESULT
+from proofs_tests.tools import ROOT
+from proofs_tests.tools.runs import timeless
+from proofs_tests.tools.slurm import Slurm, missing, wait_until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.slurm,
+    pytest.mark.skipif(bool(missing()), reason=f"needs {missing()}"),
+]
+EIGHT_RUNS = "--pruners magnitude,synflow --compressions 10,100 --seeds 0,1 --epochs 40 --steps 3"
+FILES = ("result.json", "masks.npz", "layers.csv", "steps.csv", "history.csv", "checkpoint.pt")
+
+
+@pytest.fixture
+def slurm(tmp_path):
+    cluster = Slurm(tmp_path / "cluster")
+    try:
+        yield cluster
+    finally:
+        cluster.do("stop")
+
+
+def sweep(results: Path, *more: str, options: str = EIGHT_RUNS) -> list[str]:
+    """The command line of a sweep."""
+    options += f" --lr-drops none --device cpu --results {results}"
+    return [sys.executable, str(ROOT / "cli.py"), "sweep", *options.split(), *more]
+
+
+def begun(results: Path, but: set[str] = frozenset()) -> set[str]:
+    """The runs that are in their training, without these."""
+    found = {path.parent.name for path in results.glob(f"*/{CHECKPOINT}")}
+    return {name for name in found - set(but) if not (results / name / RESULT).exists()}
+
+
+def test_eight_runs_survive_a_killed_job_and_a_lost_node(slurm, tmp_path):
+    """Slurm requeues what the node has lost; a killed job is done by --retry-failed."""
+    alone, results = tmp_path / "alone", tmp_path / "results"
+    quiet = {"env": slurm.environment, "capture_output": True, "text": True}
+    subprocess.run(sweep(alone), check=True, **quiet)
+    on_slurm = sweep(results, "--launcher", "slurm", "--runs-per-job", "2")
+    first = subprocess.Popen(
+        on_slurm, env=slurm.environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    wait_until(lambda: begun(results), 120)
+    [killed] = begun(results)
+    job = (results / killed / "slurm.txt").read_text().strip()
+    slurm.command("scancel", "--signal=KILL", "--full", job)
+    wait_until(lambda: begun(results, {killed}), 120)
+    slurm.crash()
+    slurm.do("node")
+    _, errors = first.communicate(timeout=400)
+    assert first.returncode == 1
+    assert f"job {job} ended without a result" in errors.decode()
+    counted = subprocess.run(sweep(results, "--status"), **quiet).stdout
+    assert counted.splitlines()[-1] == "8 runs: 6 done, 0 running, 0 waiting, 2 failed"
+    again = subprocess.run([*on_slurm, "--retry-failed"], timeout=200, **quiet)
+    assert again.returncode == 0, again.stderr
+    names = sorted(path.parent.name for path in alone.glob(f"*/{RESULT}"))
+    assert names == sorted(path.parent.name for path in results.glob(f"*/{RESULT}"))
+    assert len(names) == 8
+    for name in names:
+        for file in FILES:
+            assert timeless(alone / name / file) == timeless(results / name / file), (name, file)
