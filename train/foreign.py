@@ -12,7 +12,6 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-import torchvision
 from torch import nn
 
 Shape = tuple[int, int, int]  # channels, height, width
@@ -20,10 +19,12 @@ Shape = tuple[int, int, int]  # channels, height, width
 
 def from_torchvision(name: str, classes: int) -> nn.Module:
     """A classification model of torchvision without pretrained weights or auxiliary heads."""
+    from torchvision import models  # which takes longer to import than all of ours
+
     extra = {}
     if name in ("googlenet", "inception_v3"):
         extra = {"init_weights": False, "aux_logits": False}
-    return torchvision.models.get_model(name, weights=None, num_classes=classes, **extra)
+    return models.get_model(name, weights=None, num_classes=classes, **extra)
 
 
 def timm() -> ModuleType:

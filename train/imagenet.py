@@ -11,22 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
-from torchvision import transforms
-from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import default_loader
 
-from train.readers import size_of
+from train.readers import decoded, refuse_narrow
 from train.seeds import PICTURES, seed_of
 
 CPU = torch.device("cpu")
-NARROWEST = 64  # sides of an image: what is scaled takes this much more memory than a square
-
-
-def _refuse_narrow(file: str) -> None:
-    width, height = size_of(file)
-    if max(width, height) > NARROWEST * min(width, height):
-        most = f"one side may be {NARROWEST} times as long as the other"
-        raise ValueError(f"{file} is an image of {width:,} x {height:,} pixels; {most}")
 
 
 class Decoder(TorchDataset):
@@ -36,6 +25,8 @@ class Decoder(TorchDataset):
     """
 
     def __init__(self, files: Sequence[str], pixels: int, key: tuple[int, ...]):
+        from torchvision import transforms
+
         self.files, self.key = files, key
         cut = (
             [transforms.RandomResizedCrop(pixels), transforms.RandomHorizontalFlip()]
@@ -45,11 +36,8 @@ class Decoder(TorchDataset):
         self.cut = transforms.Compose([*cut, transforms.PILToTensor()])
 
     def __getitem__(self, row: int) -> Tensor:
-        _refuse_narrow(self.files[row])
-        try:
-            image = default_loader(self.files[row])
-        except Exception:  # as in `size_of`
-            raise ValueError(f"{self.files[row]} is missing, torn or no image") from None
+        refuse_narrow(self.files[row])
+        image = decoded(self.files[row])
         with torch.random.fork_rng(devices=[]):  # both lines concern the CPU's generator only
             torch.default_generator.manual_seed(seed_of(*self.key, row))
             return self.cut(image)
@@ -117,6 +105,8 @@ def list_pictures(folder: Path, pixels: int, workers: int) -> tuple[Pictures, ND
         ValueError: If there is no class, or a class without an image.
     """
     try:
+        from torchvision.datasets import ImageFolder
+
         samples = ImageFolder(str(folder)).samples
     except FileNotFoundError as error:
         raise ValueError(f"{folder} is not a folder of images for each class: {error}") from None

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-import torchvision
 from torch import nn
 
 from train.foreign import Shape, custom, factory, from_timm, from_torchvision, timm
@@ -232,5 +231,6 @@ def check_name(name: str) -> None:
 
 def _of_torchvision() -> list[str]:
     """The names of torchvision's classification models, with the prefix."""
-    names = torchvision.models.list_models(torchvision.models)
-    return [f"torchvision:{name}" for name in names]
+    from torchvision import models
+
+    return [f"torchvision:{name}" for name in models.list_models(models)]

@@ -12,15 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-from torchvision import transforms
-from torchvision.datasets.folder import IMG_EXTENSIONS
+from PIL import Image
 
 from train.data import Dataset, stratified
 from train.foreign import imported
-from train.readers import Arrays, Pixels, Report
+from train.readers import Arrays, Pixels, Report, decoded, refuse_narrow, size_of
 
 FOLDER = "folder:"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 PART = 5  # one in so many images is for testing where the folder has no test/
 CROP = 8  # the random crop moves by up to a part of this of the image's height
 GREY = ("1", "L", "I", "I;16", "F")  # modes of PIL with one channel
@@ -116,21 +115,15 @@ def _files(folder: Path, classes: list[str]) -> Listing:
 def _pictures(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMG_EXTENSIONS)
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
 
 
 def _shape(file: Path, pixels: int) -> tuple[int, int, int]:
     """Return (channels, height, width) of the first image, or as it will be scaled."""
-    with _opened(file) as image:
-        width, height = (pixels, pixels) if pixels else image.size
-        return (1 if image.mode in GREY else 3), height, width
-
-
-def _opened(file: Path) -> Image.Image:
-    try:
-        return Image.open(file)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file} is missing, torn or no image ({error})") from error
+    width, height = size_of(file)
+    with Image.open(file) as image:
+        channels = 1 if image.mode in GREY else 3
+    return (channels, pixels, pixels) if pixels else (channels, height, width)
 
 
 def _decoded(
@@ -147,19 +140,25 @@ def _decoded(
 def _picture(file: Path, shape: tuple[int, int, int], scale: bool) -> Pixels:
     """Decode an image in the colours of the first one; `scale` cuts out the middle."""
     channels, height, width = shape
-    with _opened(file) as opened:
-        try:
-            image = opened.convert("L" if channels == 1 else "RGB")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"{file} is torn or no image ({error})") from error
+    found = size_of(file)
     if scale:
-        image = transforms.CenterCrop(height)(transforms.Resize(height)(image))
-    if image.size != (width, height):
+        refuse_narrow(file)
+    elif found != (width, height):
         raise ValueError(
-            f"{file} has {image.width} x {image.height} pixels, the first image {width} x "
-            f"{height}; folder:PATH@{min(width, height)} scales all to one size"
+            f"{file} has {found[0]} x {found[1]} pixels, the first image {width} x {height}; "
+            f"folder:PATH@{min(width, height)} scales all to one size"
         )
+    image = decoded(file, "L" if channels == 1 else "RGB")
+    if scale:
+        image = _middle(image).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """Cut the largest square out of the middle."""
+    side = min(image.size)
+    left, top = ((length - side) // 2 for length in image.size)
+    return image.crop((left, top, left + side, top + side))
 
 
 def _of_function(name: str) -> Dataset:

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.datasets.folder import default_loader
 
 from train.files import whole
 
@@ -27,6 +26,7 @@ Shape = tuple[int, ...]
 Report = Callable[[int, int], None]  # called with (done, total)
 CIFAR_SHAPE = (3, 32, 32)
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")  # PIL decodes others by foreign programs
+NARROWEST = 64  # sides of an image: what is scaled takes this much more memory than a square
 
 
 def check_labels(path: Path, labels: NDArray[np.integer], classes: int) -> None:
@@ -134,10 +134,7 @@ def _picture(file: Path, shape: Shape) -> Pixels:
     width, height = size_of(file)
     if (height, width) != shape[1:]:
         raise ValueError(f"{file} is an image of shape {(3, height, width)}; {shape} is expected")
-    try:
-        return np.asarray(default_loader(str(file))).transpose(2, 0, 1)  # RGB, grey ones too
-    except Exception:  # as in `size_of`
-        raise ValueError(f"{file} is missing, torn or no image") from None
+    return np.asarray(decoded(file)).transpose(2, 0, 1)
 
 
 def size_of(file: str | Path) -> tuple[int, int]:
@@ -154,6 +151,27 @@ def size_of(file: str | Path) -> tuple[int, int]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"{file} has more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
     except Exception:  # of PIL: OSError, SyntaxError, struct.error and others
+        raise ValueError(f"{file} is missing, torn or no image") from None
+
+
+def refuse_narrow(file: str | Path) -> None:
+    """Refuse an image that would be huge once its shorter side is scaled."""
+    width, height = size_of(file)
+    if max(width, height) > NARROWEST * min(width, height):
+        most = f"one side may be {NARROWEST} times as long as the other"
+        raise ValueError(f"{file} is an image of {width:,} x {height:,} pixels; {most}")
+
+
+def decoded(file: str | Path, mode: str = "RGB") -> Image.Image:
+    """Decode an image file into this mode of PIL.
+
+    Raises:
+        ValueError: If it is torn.
+    """
+    try:
+        with Image.open(file) as image:
+            return image.convert(mode)
+    except Exception:  # as in `size_of`
         raise ValueError(f"{file} is missing, torn or no image") from None
 
 

@@ -193,7 +193,7 @@ def test_tiny_imagenet_is_decoded_once(tmp_path, monkeypatch):
     folder, calls = tiny(tmp_path / "tiny"), []
     first = read_train(folder, report=lambda *progress: calls.append(progress))
     assert calls == [(6, 6)]
-    monkeypatch.setattr(readers, "default_loader", None)  # a call would be a TypeError
+    monkeypatch.setattr(readers, "decoded", None)  # a call would be a TypeError
     again = read_train(folder, report=lambda *progress: calls.append(progress))
     assert np.array_equal(first[0], again[0]) and again[0].flags.writeable and calls == [(6, 6)]
 

@@ -86,14 +86,14 @@ def test_workers_change_nothing(tmp_path, imagenet, workers):
 
 
 def test_workers_decode_and_the_training_process_does_not(tmp_path, imagenet, monkeypatch):
-    decode, files = module.default_loader, tmp_path / "decoded by"
+    decode, files = module.decoded, tmp_path / "decoded by"
     files.mkdir()
 
     def noted(file: str) -> Image.Image:
         (files / str(os.getpid())).touch()
         return decode(file)
 
-    monkeypatch.setattr(module, "default_loader", noted)
+    monkeypatch.setattr(module, "decoded", noted)
     list(training_batches(loaded(tmp_path, 2), 4, seed=1, epoch=2))
     assert len(list(files.iterdir())) == 2 and not (files / str(os.getpid())).exists()
 

@@ -76,6 +76,9 @@ def test_images_are_scaled_where_the_name_says_so(tmp_path):
     with pytest.raises(ValueError, match=r"large.png has 16 x 24 pixels, the first image 8 x 8"):
         load(name, tmp_path)
     assert load(f"{name}@6", tmp_path)[0].images.shape == (11, 3, 6, 6)
+    picture(tmp_path / "train/dog/narrow.png", 0, size=(1, 100))
+    with pytest.raises(ValueError, match=r"narrow\.png is an image of 1 x 100 pixels"):
+        load(f"{name}@7", tmp_path)
 
 
 def test_statistics_are_those_of_the_training_images(tmp_path):
@@ -86,6 +89,14 @@ def test_statistics_are_those_of_the_training_images(tmp_path):
     assert made.std.item() == pytest.approx(images.std(correction=0).item(), abs=1e-6)
     mean, _ = statistics(known("cifar10"), torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
     assert mean.flatten().tolist() == pytest.approx(known("cifar10").mean)
+
+
+def test_the_middle_of_a_wide_image_is_scaled(tmp_path):
+    name = folder(tmp_path)
+    wide = np.zeros((4, 8, 3), np.uint8)
+    wide[:, 2:6] = 200  # the middle
+    Image.fromarray(wide).save(tmp_path / "train/cat/0.png")
+    assert load(f"{name}@2", tmp_path)[0].images[0].unique().tolist() == [200]
 
 
 @pytest.mark.parametrize("kind", ["folder", "function"])
