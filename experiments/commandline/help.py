@@ -11,6 +11,7 @@ GROUPS = {
     "Training": (*options.TRAINING_OPTIONS, "record-weights"),
     "Speed": options.SPEED_OPTIONS,
     "Folders": options.PLACE_OPTIONS,
+    "Many runs": tuple(options.LAUNCHERS),
 }
 EXAMPLES = {  # command -> options to show; only these commands have groups
     "run": (
@@ -23,6 +24,7 @@ EXAMPLES = {  # command -> options to show; only these commands have groups
     "sweep": (
         "--pruners synflow,snip@100,magnitude --compressions 1,10,100 --seeds 0,1",
         "--models vgg16 --datasets cifar100 --jobs 2 --dry-run",
+        "--preset laptop-pruners --launcher slurm --partition gpu --time 120",
     ),
     "imp": ("--compression 30 --cycles 3",),
 }

@@ -8,6 +8,7 @@ from PIL import Image
 from train.files import write_whole
 
 FORMATS = ("png", "pdf", "svg")
+DATELESS = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}  # equal at any time
 SYNFLOW = "#d62728"  # the paper's red
 
 
@@ -32,14 +33,13 @@ def save(figure, path: Path) -> None:
 
     A PNG file has 128 colours, and is small.
     """
-    if path.suffix == ".png":
+    if path.suffix not in DATELESS:
         _save_png(figure, path)
         return
     from matplotlib import rc_context
 
-    dateless = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}[path.suffix[1:]]
     with rc_context({"svg.hashsalt": "synflow", "svg.fonttype": "none"}):
-        options = {"format": path.suffix[1:], "metadata": dateless}
+        options = {"format": path.suffix[1:], "metadata": DATELESS[path.suffix]}
         write_whole(path, lambda file: figure.savefig(file, **options))
 
 
