@@ -16,7 +16,7 @@ from PIL import Image
 
 from train.data import Dataset, stratified
 from train.foreign import imported
-from train.readers import Arrays, Pixels, Report, decoded, refuse_narrow, size_of
+from train.readers import Arrays, Pixels, Report, decode_all, decoded, refuse_narrow, size_of
 
 FOLDER = "folder:"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
@@ -59,10 +59,11 @@ def _of_folder(name: str) -> Dataset:
     root = Path(path).absolute()
     classes, train, test = _listed(root)
     shape = _shape(train.files[0], int(pixels or 0))
+    decode = partial(_picture, shape=shape, scale=bool(pixels))
 
     def read(_: Path, dataset: Dataset, is_train: bool, report: Report | None) -> Arrays:
         half = train if is_train else test
-        return _decoded(half.files, shape, bool(pixels), report), half.labels
+        return decode_all(half.files, shape, decode, report), half.labels
 
     return _dataset(name, root, classes, shape, (len(train.files), len(test.files)), read)
 
@@ -126,24 +127,12 @@ def _shape(file: Path, pixels: int) -> tuple[int, int, int]:
     return (channels, pixels, pixels) if pixels else (channels, height, width)
 
 
-def _decoded(
-    files: list[Path], shape: tuple[int, int, int], scale: bool, report: Report | None
-) -> Pixels:
-    images = np.empty((len(files), *shape), np.uint8)
-    for done, file in enumerate(files, start=1):
-        images[done - 1] = _picture(file, shape, scale)
-        if report and (done % 500 == 0 or done == len(files)):
-            report(done, len(files))
-    return images
-
-
 def _picture(file: Path, shape: tuple[int, int, int], scale: bool) -> Pixels:
     """Decode an image in the colours of the first one; `scale` cuts out the middle."""
     channels, height, width = shape
-    found = size_of(file)
     if scale:
         refuse_narrow(file)
-    elif found != (width, height):
+    elif (found := size_of(file)) != (width, height):
         raise ValueError(
             f"{file} has {found[0]} x {found[1]} pixels, the first image {width} x {height}; "
             f"folder:PATH@{min(width, height)} scales all to one size"

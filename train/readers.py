@@ -11,6 +11,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def read_tiny_imagenet(
     cache = folder.with_name(f"{folder.name}-{split}-{_state(folder, files):08x}.npy")
     images = _cached(cache, (count, *shape))
     if images is None:
-        images = _decoded(files, shape, report)
+        images = decode_all(files, shape, partial(_picture, shape=shape), report)
         _store(cache, images)
     return images, np.array([label for _, label in rows])
 
@@ -121,10 +122,13 @@ def _val_rows(folder: Path, wnids: list[str]) -> tuple[list[tuple[Path, int]], P
     return [(folder / "val" / "images" / row[0], label[row[1]]) for row in rows], source
 
 
-def _decoded(files: list[Path], shape: Shape, report: Report | None) -> Pixels:
+def decode_all(
+    files: list[Path], shape: Shape, decode: Callable[[Path], Pixels], report: Report | None
+) -> Pixels:
+    """Decode files, one by one, into an array (n, C, H, W); each gives (C, H, W)."""
     images = np.empty((len(files), *shape), np.uint8)
     for done, file in enumerate(files, start=1):
-        images[done - 1] = _picture(file, shape)
+        images[done - 1] = decode(file)
         if report and (done % 500 == 0 or done == len(files)):
             report(done, len(files))
     return images

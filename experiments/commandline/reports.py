@@ -42,10 +42,12 @@ def _duration(seconds: float) -> str:
 
 def status(rows: list[dict]) -> str:
     """The runs that are running or have failed, and how many have each status."""
+    from experiments.sweeps.status import STATUSES
+
     shown = [row for row in rows if row["status"] in ("running", "failed")]
     lines = [f"{row['status']:8}  {row['run']}  {row['reason']}".rstrip() for row in shown]
     found = [row["status"] for row in rows]
-    counts = [f"{found.count(name)} {name}" for name in ("done", "running", "waiting", "failed")]
+    counts = [f"{found.count(name)} {name}" for name in STATUSES]
     return "\n".join([*lines, f"{len(rows)} runs: {', '.join(counts)}"])
 
 
