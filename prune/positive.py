@@ -6,6 +6,7 @@ the product of |theta| along the path (Eq. 5). `skeleton` states how each operat
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -99,7 +100,7 @@ class Pass(NamedTuple):
 
 def summed(outputs: Iterable[Tensor], scale: int) -> Tensor:
     """Return the sum of all outputs times 2^-scale, a tensor ()."""
-    return torch.stack([(y * 2.0**-scale).sum() for y in outputs]).sum()
+    return reduce(torch.add, [(y * 2.0**-scale if scale else y).sum() for y in outputs])
 
 
 def positive_pass(

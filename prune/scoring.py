@@ -23,6 +23,17 @@ from prune.weights import places
 
 Tensors = dict[str, Tensor]
 Modes = Sequence[AbstractContextManager[object]]
+Setting = tuple[object, str, object]  # owner, name, value
+
+BACKENDS: Any = torch.backends  # its stubs lack some of these settings
+PRECISION: list[Setting] = [  # full float32 products and repeatable convolutions
+    (BACKENDS.cudnn, "benchmark", False),
+    (BACKENDS.cudnn, "deterministic", True),
+    (BACKENDS.cuda.matmul, "fp32_precision", "ieee"),
+    (BACKENDS.cudnn.conv, "fp32_precision", "ieee"),
+    (BACKENDS.mkldnn.matmul, "fp32_precision", "ieee"),
+    (BACKENDS.mkldnn.conv, "fp32_precision", "ieee"),
+]
 
 
 @contextmanager
@@ -44,17 +55,8 @@ def settings(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    """Set full float32 products and repeatable convolutions, for all of torch."""
-    backends: Any = torch.backends  # its stubs lack some of these settings
-    wanted: list[tuple[object, str, object]] = [
-        (backends.cudnn, "benchmark", False),
-        (backends.cudnn, "deterministic", True),
-        (backends.cuda.matmul, "fp32_precision", "ieee"),
-        (backends.cudnn.conv, "fp32_precision", "ieee"),
-        (backends.mkldnn.matmul, "fp32_precision", "ieee"),
-        (backends.mkldnn.conv, "fp32_precision", "ieee"),
-    ]
-    wanted = [each for each in wanted if getattr(each[0], each[1]) != each[2]]
+    """Set PRECISION, for all of torch."""
+    wanted = [each for each in PRECISION if getattr(each[0], each[1]) != each[2]]
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
     try:
         _set(wanted)
@@ -63,7 +65,7 @@ def _full_precision() -> Iterator[None]:
         _set(before)
 
 
-def _set(settings: list[tuple[object, str, object]]) -> None:
+def _set(settings: Iterable[Setting]) -> None:
     """Set attributes, given as (owner, name, value)."""
     for owner, name, value in settings:
         setattr(owner, name, value)

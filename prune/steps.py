@@ -8,6 +8,11 @@ from functools import cached_property
 from torch import Tensor
 
 
+def unscaled(R: float, scale: int) -> Decimal:
+    """Return R of Eq. 5 from 4^-scale times it, also beyond the range of a float."""
+    return Decimal(R) * Decimal(4) ** scale
+
+
 @dataclass(frozen=True)
 class Step:
     """The result of one pruning step, the k-th of n."""
@@ -31,7 +36,7 @@ class Step:
     @property
     def unscaled_R(self) -> Decimal | None:
         """R of Eq. 5 without `scale`, also where it is too large or too small for a float."""
-        return None if self.R is None else Decimal(self.R) * Decimal(4) ** self.scale
+        return None if self.R is None else unscaled(self.R, self.scale)
 
     @cached_property
     def masks(self) -> dict[str, Tensor]:

@@ -31,9 +31,10 @@ def report(config: RunConfig, found: Diagnosis) -> str:
 
 def _lines(config: RunConfig, found: Diagnosis) -> Iterator[str]:
     size = sum(layer.size for layer in found.layers)
+    R = f"{found.unscaled_R:.6g}" if found.scale else f"{found.R:g}"
     yield (
         f"{config.model} for {config.dataset}: {size:,} weights in {len(found.layers)} layers, "
-        f"R = {found.R:g} in {config.score_dtype}"
+        f"R = {R} in {config.score_dtype}"
     )
     yield f"neuron-wise   {_residual(found.neuron_wise, 'channels whose S_in and S_out compare')}"
     yield f"cut-wise      {_residual(found.cut_wise, 'cuts, the input among them')}"

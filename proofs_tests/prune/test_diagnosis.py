@@ -3,6 +3,8 @@
 Residuals are measured in float64, so they are compared with a tolerance for its rounding.
 """
 
+from decimal import Decimal
+
 import pytest
 import torch
 from torch import nn
@@ -132,13 +134,26 @@ def test_inhomogeneous_units_do_not_conserve_flow():
     assert diagnosis.cut_wise.value > 0.1
 
 
+@pytest.mark.parametrize("exponent", [400, -400])
+def test_flow_out_of_range_is_rescaled_as_in_prune(exponent):
+    """R is 2^1200 times larger or smaller; all else is the same (App. 11)."""
+    model = chain(nn.ReLU()).double()
+    usual = found(model)
+    for weight in model.parameters():
+        weight.data.mul_(2.0**exponent)
+    far = found(model)
+    assert far.scale != 0
+    assert float(far.unscaled_R / Decimal(2) ** (len(far.layers) * exponent)) == usual.R
+    assert verdict(far) == verdict(usual)
+    assert [one.share for one in far.layers] == [one.share for one in usual.layers]
+
+
 def test_scores_out_of_range_name_the_layer_and_the_cure():
-    """R overflows in float32 and not in float64 (App. 11)."""
+    """R overflows in float32, rescaled or not, and not in float64 (App. 11)."""
     model = chain(nn.ReLU())
     for weight in model.parameters():
-        weight.data.mul_(1e15)
+        weight.data.mul_(1e35)
     single, double = found(model, dtype=torch.float32), found(model)
-    assert layer(single, "0.weight").not_finite == 108
     holds, sentence = verdict(single)
     assert not holds
     assert "scores leave the range of float32 (R = inf, first in 0.weight)" in sentence

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from prune import density, load_masks, prunable, save_masks
-from prune.masks import check_masks, dense_masks, keep_top, kept, size, survivors
+from prune.masks import check_masks, dense_masks, keep_top, kept, size, survivors, top
 
 # Prunable weights
 
@@ -137,6 +137,18 @@ def test_masks_nest(case, fewer):
         assert (more[name] <= masks[name]).all()
         assert (less[name] <= more[name]).all()
         assert (less[name] == keep_top(scores, masks, kept(less))[name]).all()
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64]
+)
+@given(values=st.lists(st.integers(-3, 3), min_size=1, max_size=30), data=st.data())
+def test_the_highest_scores_and_of_equals_the_earlier_win(dtype, values, data):
+    """In every dtype as by a stable sort; half of the scores are equal to others."""
+    keep = data.draw(st.integers(0, len(values)))
+    order = sorted(range(len(values)), key=lambda i: -values[i])[:keep]
+    expected = torch.tensor([i in order for i in range(len(values))])
+    assert top(torch.tensor(values, dtype=dtype), keep).equal(expected)
 
 
 @given(scored())

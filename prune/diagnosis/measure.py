@@ -1,6 +1,7 @@
 """Measure conservation, positivity and homogeneity of the function that SynFlow scores."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import NamedTuple
 
 import torch
@@ -11,9 +12,11 @@ from prune.diagnosis.homogeneity import HOMOGENEOUS, gap
 from prune.diagnosis.itself import Itself, Normalisation, Reading
 from prune.diagnosis.trace import Operation, Tracer, running
 from prune.masks import Masks, dense_masks
+from prune.overflow import fitted
 from prune.positive import Pass, is_shift, positive_pass, reading, zeros
 from prune.probe import Probe, ones
 from prune.scoring import Tensors, differentiated, leaves, undisturbed, values
+from prune.steps import unscaled
 from prune.watch import check_values
 
 
@@ -46,6 +49,12 @@ class Diagnosis:
     normalisations: tuple[Normalisation, ...]  # read as their scale
     shifts: tuple[str, ...]  # biases and running means that are not 0: read as 0
     zeros: tuple[str, ...]  # other parameters that are 0 throughout: read as 1
+    scale: int = 0  # R and scores are 4^-scale times those of Eq. 5 and 6 (`Probe`)
+
+    @property
+    def unscaled_R(self) -> Decimal:
+        """R of Eq. 5 without `scale`, also where it is too large or too small for a float."""
+        return unscaled(self.R, self.scale)
 
 
 class TracedFlow(NamedTuple):
@@ -71,7 +80,8 @@ def diagnose(model: nn.Module, probe: Probe) -> Diagnosis:
         probe: `input_shape` or `example`, and `dtype` are read.
 
     Returns:
-        The measurements. Scores that are not finite are counted, not refused.
+        The measurements, of flows rescaled as in `prune` where R leaves the range of the dtype
+        (App. 11). Scores that are still not finite are counted, not refused.
 
     Raises:
         ValueError: If the model has nothing to prune, a weight is not finite, the model raises an
@@ -79,6 +89,7 @@ def diagnose(model: nn.Module, probe: Probe) -> Diagnosis:
     """
     masks = dense_masks(model)
     check_values(model, {name: model.get_parameter(name) for name in masks})
+    probe = fitted(model, masks, probe)
     with undisturbed(model):
         flow = _traced_flow(model, masks, probe)
     weighted = [o for o in flow.operations if o.layers]
@@ -95,6 +106,7 @@ def diagnose(model: nn.Module, probe: Probe) -> Diagnosis:
         normalisations=tuple(flow.itself.normalisations),
         shifts=_shifts(model),
         zeros=tuple(zeros(model)),
+        scale=probe.scale,
     )
 
 
@@ -104,7 +116,9 @@ def _traced_flow(model: nn.Module, masks: Masks, probe: Probe) -> TracedFlow:
     with running(model) as stack:
         tracer = Tracer({name: theta[name] for name in masks}, stack)
         itself = Itself(tracer)
-        run = positive_pass(model, theta, ones(model, probe), tracer, itself, tracer.hold)
+        run = positive_pass(
+            model, theta, ones(model, probe), tracer, itself, tracer.hold, probe.scale
+        )
     at_output = frozenset[str]().union(*(tracer.origin(y) or () for y in run.outputs))
     if tracer.unseen:
         tracer.add("scripted or custom code", (), frozenset(), _unseen_defect(model, theta, probe))
@@ -128,7 +142,8 @@ def _unseen_defect(model: nn.Module, theta: Tensors, probe: Probe) -> float:
 
     def R(c: float) -> list[Tensor]:
         with torch.enable_grad():
-            return [positive_pass(model, theta, ones(model, probe), hold=lambda x: x * c).R]
+            call = ones(model, probe)
+            return [positive_pass(model, theta, call, hold=lambda x: x * c, scale=probe.scale).R]
 
     return max(gap(R(1.0), c, R(c)) for c in (2.0**-10, 2.0**-20, 2.0**-40))
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from prune.fast.flow import Matrices, Network, flow_gradients, read, synaptic_flow
+from prune.fast.flow import Matrices, Network, flow_gradients, read, read_in_range, synaptic_flow
 from prune.fast.matrices import Matrix, cut_down, drop_, full_mask
 from prune.fast.products import Gradient
 from prune.fast.selection import Scored, lowest, lowest_within
@@ -34,7 +34,7 @@ def scheduled(
 
     Equal to `prune.pruning._scheduled` with the score `synflow`, up to rounding of the scores.
     """
-    network, matrices = read(model, masks, probe)
+    network, matrices = read_in_range(model, masks, probe)
     if network.tape is not None and size(masks) <= SMALL:
         yield from scheduled_small(network, network.tape, matrices, counts, check)
         return

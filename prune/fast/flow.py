@@ -17,7 +17,7 @@ from prune.fast.replay import replay
 from prune.fast.tape import Recorder, Tape
 from prune.in_dtype import default_dtype
 from prune.masks import Masks
-from prune.overflow import in_range, refuse_range
+from prune.overflow import fitted, in_range, refuse_range
 from prune.positive import positive_pass, reading
 from prune.probe import Probe, ones
 from prune.scores import Flow
@@ -35,6 +35,7 @@ class Network(NamedTuple):
     probe: Probe
     around: Tensors  # all other floating tensors; {} with a tape, which has those it needs
     tape: Tape | None  # None: the model itself is run at each step
+    R: float  # (Eq. 5) when it was read
 
 
 @torch.inference_mode(False)  # the tensors made here must be differentiable
@@ -65,20 +66,30 @@ def read(model: nn.Module, masks: Masks, probe: Probe) -> tuple[Network, dict[st
         with saved_tensors_hooks(lambda saved: None, lambda nothing: nothing):  # no backward pass
             call = ones(model, probe)
             run = positive_pass(model, theta, call, recorder, None, recorder.hold, probe.scale)
-        network = Network(model, probe, around, recorder.tape(run.outputs, probe.scale))
-        R = run.R.item()
-    if _repeats(network, matrices, R):
+        tape, R = recorder.tape(run.outputs, probe.scale), run.R.item()
+    network = Network(model, probe, around, tape, R)
+    if _repeats(network, matrices):
         return network._replace(around={}), matrices
     return network._replace(tape=None), matrices
 
 
-def _repeats(network: Network, matrices: Matrices, R: float) -> bool:
+def read_in_range(
+    model: nn.Module, masks: Masks, probe: Probe
+) -> tuple[Network, dict[str, Matrix]]:
+    """Return what `read` does, with the scale of the probe that brings R into range (App. 11)."""
+    network, matrices = read(model, masks, probe)
+    if in_range(network.R, probe):
+        return network, matrices
+    return read(model, masks, fitted(model, masks, probe))
+
+
+def _repeats(network: Network, matrices: Matrices) -> bool:
     """Return True if the tape gives R once more."""
     if network.tape is None:
         return False
     with torch.no_grad(), settings(network.model), default_dtype(network.probe.dtype):
         again, _ = _replayed(network.tape, matrices)
-    return isclose(again.item(), R, rel_tol=SAME[network.probe.dtype])
+    return isclose(again.item(), network.R, rel_tol=SAME[network.probe.dtype])
 
 
 def flow_gradients(network: Network, matrices: Matrices) -> tuple[float, dict[str, Gradient]]:
@@ -91,7 +102,7 @@ def flow_gradients(network: Network, matrices: Matrices) -> tuple[float, dict[st
     Raises:
         FloatingPointError: If R leaves the range of `probe.dtype` (App. 11); names a layer.
     """
-    model, probe, _, tape = network
+    model, probe, _, tape, _ = network
     if tape is None:
         R, found = _plain(network, matrices)
     else:
@@ -121,7 +132,7 @@ def _replayed(tape: Tape, matrices: Matrices) -> tuple[Tensor, Products]:
 
 def _plain(network: Network, matrices: Matrices) -> tuple[float, dict[str, Gradient]]:
     """Return R and dR/dtheta by running the model itself."""
-    model, probe, around, _ = network
+    model, probe, around, *_ = network
     with undisturbed(model):
         given = {name: _given(matrix) for name, matrix in matrices.items()}
         theta = given | {name: t.clone() for name, t in around.items()}
