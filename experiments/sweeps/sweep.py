@@ -78,9 +78,10 @@ def sweep(
     for name, place in dict.fromkeys((c.dataset, c.data_dir) for c in todo if c.reads_data):
         locate(name, Path(place))
     clock = _clock(taken, min(jobs, len(todo) or 1))
-    progress.note(f"{len(configs)} runs, {_left(clock, todo, taken, jobs)}")
     if not todo:
+        progress.note(f"all {len(configs)} runs are finished; none is repeated")
         return []
+    progress.note(f"{len(configs)} runs, {_left(clock, todo, taken, jobs)}")
     progress.begin("sweep", len(todo))
     outcomes = []
     for outcome in launcher(todo) if launcher else work(todo, jobs):
