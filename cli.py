@@ -16,6 +16,7 @@ from experiments.commandline.console import (
     dataset_argument,
     parse,
     progress,
+    run_argument,
     show_images,
     show_published,
     show_result,
@@ -116,7 +117,7 @@ def selfcheck(ctx: click.Context, device: str, published: bool, data_dir, result
 
 
 @main.command("inspect")
-@click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
+@run_argument
 @trusted
 def inspect_command(directory: Path, **named: str | None) -> None:
     """Show layers, weights on a path, connected or not, and the certificate of Theorem 4."""
@@ -130,7 +131,7 @@ def inspect_command(directory: Path, **named: str | None) -> None:
 
 
 @main.command("export")
-@click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
+@run_argument
 @options("device")
 @trusted
 def export_command(directory: Path, device: str | None, **named: str | None) -> None:

@@ -112,8 +112,12 @@ def refuse_unfinished(outcomes: Sequence, count: int) -> None:
 
     undone = [outcome for outcome in outcomes if outcome.state != "finished"]
     if undone:
-        program = click.get_current_context().find_root().info_name
-        raise click.ClickException(reports.undone(undone, count) + remedy(undone[0], program))
+        raise click.ClickException(reports.undone(undone, count) + remedy(undone[0], program()))
+
+
+def program() -> str:
+    """The words that started the running command, as in "python cli.py"."""
+    return click.get_current_context().find_root().info_name
 
 
 def all_pass(ctx: click.Context, device: str) -> bool:
@@ -170,6 +174,16 @@ def parse(make, *arguments, **named):
         return make(*arguments, **named)
     except ValueError as error:
         raise click.UsageError(sentence(error)) from None
+
+
+def run_argument(command):
+    """Give a command the argument RUN-DIRECTORY; the result file in it stands for it."""
+    kind = click.Path(path_type=Path)
+    return click.argument("directory", metavar="RUN-DIRECTORY", type=kind, callback=_run)(command)
+
+
+def _run(ctx: click.Context, parameter: click.Parameter, path: Path) -> Path:
+    return path.parent if path.name == "result.json" else path
 
 
 def dataset_argument(command):

@@ -157,11 +157,15 @@ def _drawing(number: str, results: str, chosen: dict) -> Callable[[Progress], st
         if compute:
             before = _computed(results)
             module.compute(configs, progress, **full)
-            if _computed(results) == before:
-                progress.note("all numbers of this figure are computed; nothing is repeated")
+            _say_unchanged(before, results, progress)
         return module.draw(configs)
 
     return make
+
+
+def _say_unchanged(before: dict[Path, int], results: str, progress: Progress) -> None:
+    if _computed(results) == before:
+        progress.note("all numbers of this figure are computed; nothing is repeated")
 
 
 def _computed(results: str) -> dict[Path, int]:
