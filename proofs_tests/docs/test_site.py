@@ -1,6 +1,7 @@
 """The documentation site: every command of its pages runs, and its pages are those that exist."""
 
 import importlib.util
+import json
 import re
 import shutil
 from datetime import date
@@ -132,6 +133,15 @@ def test_a_link_to_a_folder_leads_to_its_page():
     page, text = "benchmarks/README.md", "[a](../prune/fast/) [b](literal.py) [c](#commands)"
     expected = text.replace("fast/", f"fast/{README}")
     assert gather.to_pages(page, text) == expected
+
+
+def test_the_site_offers_the_notebook():
+    _, written = gather.all_files()
+    text = (ROOT / gather.LEARN).read_text()
+    title, offer, _ = gather.offering(gather.LEARN, text).split("\n\n", 2)
+    assert text.startswith(title) and "](README.ipynb)" in offer
+    assert gather.offering("prune/README.md", text) == text
+    assert json.loads(written["reference/README.ipynb"])["nbformat"] == 4
 
 
 PAGE = '<html><p id="here"><a href="{}">a</a><img src="{}"></html>'
