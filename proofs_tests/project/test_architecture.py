@@ -11,6 +11,7 @@ import pytest
 from proofs_tests.tools import ROOT
 
 COMMAND_LINE = (
+    "bar.py",
     "console.py",
     "help.py",
     "names.py",
