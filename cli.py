@@ -16,6 +16,7 @@ from experiments.commandline.console import (
     dataset_argument,
     parse,
     progress,
+    run_argument,
     show_images,
     show_published,
     show_result,
@@ -59,11 +60,10 @@ def run(**given) -> None:
     A finished run is not repeated, an interrupted one goes on. The last line on stdout is
     `result: PATH`.
     """
-    from experiments.runs.run import run as run_experiment
-
-    config = configured(given)
     with progress() as bar:
-        path = run_experiment(config, bar)
+        from experiments.runs.run import run as run_experiment
+
+        path = run_experiment(configured(given), bar)
     show_result(path)
 
 
@@ -92,11 +92,10 @@ def imp(**given) -> None:
     After cycle k of n, ceil(N rho^(-k/n)) weights are left. Finished cycles are not repeated,
     an interrupted one goes on. The last line on stdout is `result: PATH`.
     """
-    from experiments.runs.imp import imp as run_cycles
-
-    config = configured(given)
     with progress() as bar:
-        path = run_cycles(config, bar)
+        from experiments.runs.imp import imp as run_cycles
+
+        path = run_cycles(configured(given), bar)
     show_result(path)
 
 
@@ -118,18 +117,21 @@ def selfcheck(ctx: click.Context, device: str, published: bool, data_dir, result
 
 
 @main.command("inspect")
-@click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
+@run_argument
 @trusted
 def inspect_command(directory: Path, **named: str | None) -> None:
     """Show layers, weights on a path, connected or not, and the certificate of Theorem 4."""
-    from experiments.commandline import reports
-    from experiments.runs.inspection import inspect
+    with progress() as bar:
+        from experiments.commandline import reports
+        from experiments.runs.inspection import inspect
 
-    click.echo(reports.inspection(inspect(directory, **named)))
+        bar.begin("inspecting", None)
+        text = reports.inspection(inspect(directory, **named))
+    click.echo(text)
 
 
 @main.command("export")
-@click.argument("directory", metavar="RUN-DIRECTORY", type=click.Path(path_type=Path))
+@run_argument
 @options("device")
 @trusted
 def export_command(directory: Path, device: str | None, **named: str | None) -> None:
@@ -137,10 +139,12 @@ def export_command(directory: Path, device: str | None, **named: str | None) -> 
 
     Writes compact.pt2 beside the run's files: `torch.export.load(path).module()` runs it.
     """
-    from experiments.commandline import reports
-    from experiments.runs.export import export
+    with progress() as bar:
+        from experiments.commandline import reports
+        from experiments.runs.export import export
 
-    click.echo(reports.export(export(directory, chosen_device(device), **named)))
+        text = reports.export(export(directory, chosen_device(device), progress=bar, **named))
+    click.echo(text)
 
 
 @main.command()
@@ -150,11 +154,13 @@ def diagnose(**given) -> None:
 
     The network is at initialisation; --dataset gives the shapes, no data is read.
     """
-    from experiments.runs.diagnosis import diagnose as diagnose_network
-    from experiments.runs.diagnosis import report
+    with progress() as bar:
+        from experiments.runs.diagnosis import diagnose as diagnose_network
+        from experiments.runs.diagnosis import report
 
-    config = configured(given)
-    click.echo(report(config, diagnose_network(config)))
+        config = configured(given)
+        text = report(config, diagnose_network(config, bar))
+    click.echo(text)
 
 
 @main.command()
@@ -185,11 +191,10 @@ def figure(number: str, results: str, **given) -> None:
     show sweeps; 2, 3, 4 and 7 networks at initialisation, which --compute computes, as critical
     (compressions) and precision do. Ours, too: variants, cost and table (CSV and LaTeX).
     """
-    from experiments.figures import catalogue
-
-    draw = parse(catalogue.figure, number, results, given)
     with progress() as bar:
-        path, notes = draw(bar)
+        from experiments.figures import catalogue
+
+        path, notes = parse(catalogue.figure, number, results, given)(bar)
     click.echo("\n".join([*notes, f"figure: {path}"]))
 
 

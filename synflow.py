@@ -8,7 +8,7 @@ import os
 import sys
 from importlib.util import find_spec
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PACKAGES = ("cli", "experiments", "prune", "reference", "train")

@@ -1,9 +1,10 @@
 """Gather the pages of the site from where they stand: a hook of mkdocs (see mkdocs.yml).
 
 A page has the same path on the site as in the repository, so its links hold on both. Nothing is
-copied into docs/.
+copied into docs/. The notebook of reference/README.md is made beside that page.
 """
 
+import json
 import posixpath
 import re
 import sys
@@ -23,6 +24,8 @@ FOLDERS = (
     "train",
 )
 SHOWN = (".gif", ".html", ".md", ".png")  # what a folder gives without being linked
+LEARN, NOTEBOOK = "reference/README.md", "reference/README.ipynb"
+OFFER = "[This page as a notebook](README.ipynb), to be saved in `reference/` of a checkout.\n\n"
 LINK = re.compile(r"\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 
 
@@ -53,6 +56,8 @@ def listing(folder: str) -> str:
 
 def all_files() -> tuple[set[str], dict[str, str]]:
     """Return the files of the site, and the text of each page that is written for it."""
+    from docs.notebook import notebook  # the root is on sys.path by now
+
     files, written = set(pages()), {}
     for page in [name for name in files if name.endswith(".md")]:
         for name in linked(page, (ROOT / page).read_text()):
@@ -62,6 +67,7 @@ def all_files() -> tuple[set[str], dict[str, str]]:
                 written[f"{name}/README.md"] = listing(name)
     for page, text in written.items():
         files.update(linked(page, text))
+    written[NOTEBOOK] = json.dumps(notebook((ROOT / NOTEBOOK).parent), indent=1)
     return files, written
 
 
@@ -75,6 +81,12 @@ def to_pages(page: str, text: str) -> str:
         return f"]({posixpath.join(link, 'README.md')}{anchor})"
 
     return LINK.sub(whole, text)
+
+
+def offering(page: str, text: str) -> str:
+    """Offer the notebook below the title of its page."""
+    title, gap, rest = text.partition("\n\n")
+    return title + gap + OFFER + rest if page == LEARN else text
 
 
 def on_startup(**_):
@@ -95,4 +107,4 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, **_):
     """Rewrite the links of a page."""
-    return to_pages(page.file.src_uri, markdown)
+    return offering(page.file.src_uri, to_pages(page.file.src_uri, markdown))

@@ -1,7 +1,8 @@
 """The data that a score may read, and the call of the model that they make."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import index
 from typing import Any, NamedTuple
 
 import torch
@@ -42,6 +43,28 @@ class Probe:
     batch_statistics: bool = False
     power: int = 1
     scale: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the shape, if there is one."""
+        try:
+            _ = self.input_shape is None or [index(n) for n in self.input_shape]
+        except TypeError:
+            given = repr(self.input_shape)
+            raise ValueError(
+                f"input_shape must be the sizes of one example, such as (3, 32, 32), not {given}"
+            ) from None
+
+
+def changed(probe: Probe, **fields: Any) -> Probe:
+    """Return the probe with other values of some fields.
+
+    Raises:
+        ValueError: If it is no Probe.
+    """
+    if not isinstance(probe, Probe):
+        text = "the probe must be a Probe, such as Probe(input_shape=(3, 32, 32))"
+        raise ValueError(f"{text}, not {probe!r}")
+    return replace(probe, **fields)
 
 
 class Call(NamedTuple):

@@ -25,7 +25,7 @@ def shown(steps: Iterator[Step], count: int | None, progress: bool) -> Iterator[
         return
     import click
 
-    bar: Any = click.progressbar(steps, length=count, label="pruning", file=sys.stderr)
+    bar: Any = click.progressbar(steps, length=count, label="pruning", file=sys.stderr, width=0)
     with bar:
         yield bar
 

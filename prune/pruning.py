@@ -12,7 +12,7 @@ from prune.information import Check, check_of, facts_of_all
 from prune.masks import Masks, check_masks, check_scores, kept, size, survivors
 from prune.overflow import fitted
 from prune.positive import FLOWS, flow_at_ends
-from prune.probe import Probe
+from prune.probe import Probe, changed
 from prune.progress import say, shown
 from prune.schedules import MARGIN, Counts, check_choice, check_removal, counts_from, target
 from prune.scores import SCORES, Score, synaptic_flow, synflow, synflow_l2
@@ -89,13 +89,13 @@ def prune(
     """
     name, score = _look_up(score)
     if score is synflow_l2:  # synflow of the squared parameters, in all that follows
-        score, probe = synflow, replace(probe, power=2)
+        score, probe = synflow, changed(probe, power=2)
     if score_dtype not in (torch.float64, torch.float32):
         raise ValueError(f"score_dtype must be torch.float64 or torch.float32, not {score_dtype}")
     weights = prunable(model, layers, exclude)
     check_values(model, weights)
     warn_uncovered(model, weights, layers, exclude)
-    probe, start = replace(probe, dtype=score_dtype), _start(model, weights, masks)
+    probe, start = changed(probe, dtype=score_dtype), _start(model, weights, masks)
     taken, steps = _steps(
         model, (name, score), start, probe, compression, steps, schedule, scope, allocation
     )

@@ -6,6 +6,7 @@ results; the theorems are tested with them. float64 is for use.
 
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,15 @@ class Mlp:
     weights: tuple[NDArray, ...]
     phi: LeakyRelu = relu
     biases: tuple[NDArray, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that each layer has an input for each output of the layer below."""
+        for below, above in pairwise(self.weights):
+            if len(below) != above.shape[1]:
+                raise ValueError(
+                    f"weights {below.shape} give {len(below)} outputs, {above.shape} "
+                    f"take {above.shape[1]} inputs; each must be (n_out, n_in)"
+                )
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """Batches, made on the training device, where the images stay uint8 until they are used."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -41,24 +44,29 @@ def task(splits: tuple[Split, Split], dataset: Dataset, shape, device: torch.dev
         images = F.pad(split.images, [pad] * 4) if pad else split.images
         return Split(images.to(device), split.labels.to(device))
 
-    mean, std = (moment.to(device) for moment in statistics(dataset, splits[0].images))
+    dataset = measured(dataset, splits[0].images)
+    mean, std = (torch.tensor(m, device=device).view(-1, 1, 1) for m in (dataset.mean, dataset.std))
     return Task(moved(splits[0]), moved(splits[1]), dataset, shape[0], mean, std)
 
 
-def statistics(dataset: Dataset, images: Tensor | Pictures) -> tuple[Tensor, Tensor]:
-    """The mean and the standard deviation of each channel, (C, 1, 1), of images / 255.
+def measured(dataset: Dataset, images: Tensor | Pictures) -> Dataset:
+    """The description with a mean and a std for each channel, of images / 255.
 
-    Those of the description; where it has none, of these images (n, C, H, W), std at least 1 / 255.
+    Where it has none, they are those of its training images (n, C, H, W), std at least 1 / 255.
     """
     if dataset.mean:
-        mean, std = torch.tensor(dataset.mean), torch.tensor(dataset.std)
-        return mean.view(-1, 1, 1), std.view(-1, 1, 1)
-    of_channels = images.transpose(0, 1).flatten(1)
-    counts = torch.stack([torch.bincount(pixels, minlength=256) for pixels in of_channels])
+        return dataset
+    counts = torch.from_numpy((dataset.counts or value_counts)(images.numpy()))
     share, value = counts / counts.sum(1, keepdim=True), torch.arange(256) / 255
     mean = share @ value
-    deviation = (share * (value - mean[:, None]) ** 2).sum(1).sqrt()
-    return mean.view(-1, 1, 1), deviation.clamp(min=1 / 255).view(-1, 1, 1)
+    std = (share * (value - mean[:, None]) ** 2).sum(1).sqrt().clamp(min=1 / 255)
+    return replace(dataset, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+
+def value_counts(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The number of pixels of each value in each channel, (C, 256), of images (n, C, H, W)."""
+    of_channels = torch.from_numpy(images).transpose(0, 1).flatten(1)
+    return torch.stack([torch.bincount(pixels, minlength=256) for pixels in of_channels]).numpy()
 
 
 def plan(n: int, dataset: Dataset, seed: int, epoch: int, device: torch.device) -> Plan:

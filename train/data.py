@@ -55,6 +55,7 @@ class Dataset:
     flip: bool = False  # True if training mirrors half of the images
     balanced: bool = True  # True if all classes have equally many images
     provide: str = ""  # instructions, for a dataset that cannot be downloaded
+    counts: Callable[[Pixels], NDArray] | None = None  # `value_counts` of all training images, kept
 
     def size(self, train: bool) -> int:
         """The number of training or of test images."""

@@ -89,6 +89,10 @@ def fetch(name: str, data_dir: Path, report: Report | None = None) -> str:
     folder = Path(data_dir) / dataset.folders[0]
     if name == "digits":
         return f"digits is embedded in the package, in {folder}; there is nothing to fetch"
+    if ":" in name:
+        raise ValueError(
+            f"{name} is a data set of your own, in {folder}; there is nothing to fetch"
+        )
     if name not in ARCHIVES:
         raise ValueError(f"{name} cannot be fetched: {dataset.provide} in {folder}")
     with suppress(FileNotFoundError):

@@ -2,6 +2,7 @@
 
 import io
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +22,8 @@ def whole(path: Path) -> Iterator[Path]:
     Yields:
         A path with the suffix of `path`, which no other process uses.
     """
-    temporary = path.with_name(f"{path.stem}.{os.getpid()}.part{path.suffix}")
+    process = f"{platform.node()}-{os.getpid()}"  # of all machines that share the disk
+    temporary = path.with_name(f"{path.stem}.{process}.part{path.suffix}")
     try:
         yield temporary
         _flush(temporary, os.O_RDWR)  # Windows flushes no file that is open for reading only

@@ -3,9 +3,12 @@
 `folder:PATH` holds train/CLASS/*.png (or .jpg and others) and test/CLASS/* or val/CLASS/*; or
 CLASS/*, of which a fixed fifth of each class is for testing. `folder:PATH@64` scales each image.
 `package.module:function` returns (train images, train labels, test images, test labels).
+The decoded images of a folder, and the counts for their mean and std, are kept beside it
+(train/cache.py).
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from train.batches import value_counts
+from train.cache import kept
 from train.data import Dataset, stratified
 from train.foreign import imported
 from train.readers import Arrays, Pixels, Report, decode_all, decoded, refuse_narrow, size_of
@@ -60,12 +65,19 @@ def _of_folder(name: str) -> Dataset:
     classes, train, test = _listed(root)
     shape = _shape(train.files[0], int(pixels or 0))
     decode = partial(_picture, shape=shape, scale=bool(pixels))
+    size = f"@{pixels}" if pixels else ""
 
     def read(_: Path, dataset: Dataset, is_train: bool, report: Report | None) -> Arrays:
-        half = train if is_train else test
-        return decode_all(half.files, shape, decode, report), half.labels
+        part, half = ("train", train) if is_train else ("test", test)
+        make = partial(decode_all, half.files, shape, decode, report)
+        return kept(root, part + size, half.files, (len(half.files), *shape), make), half.labels
 
-    return _dataset(name, root, classes, shape, (len(train.files), len(test.files)), read)
+    def counts(images: Pixels) -> NDArray[np.int64]:
+        make, of_values = partial(value_counts, images), (shape[0], 256)
+        return kept(root, f"train{size}-counts", train.files, of_values, make, np.int64)
+
+    sizes = len(train.files), len(test.files)
+    return replace(_dataset(name, root, classes, shape, sizes, read), counts=counts)
 
 
 def _dataset(

@@ -5,12 +5,10 @@ that is torn, too long or of another format is a ValueError of one sentence with
 """
 
 import gzip
-import os
 import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -19,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from train.files import whole
+from train.cache import Shape, kept
 
 Pixels = NDArray[np.uint8]
 Arrays = tuple[Pixels, NDArray[np.integer]]  # images (n, C, H, W), labels (n,)
-Shape = tuple[int, ...]
 Report = Callable[[int, int], None]  # called with (done, total)
 CIFAR_SHAPE = (3, 32, 32)
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")  # PIL decodes others by foreign programs
@@ -81,8 +78,7 @@ def read_tiny_imagenet(
 ) -> Arrays:
     """Read one split of Tiny ImageNet's folder; wnids.txt numbers the classes.
 
-    The decoded images are kept beside the folder, in a .npy file named after a check sum of the
-    names, sizes and dates of all files: if one changes, they are decoded anew.
+    The decoded images are kept beside the folder (train/cache.py).
 
     Args:
         folder: Contains wnids.txt, train/WNID/images, val/val_annotations.txt and val/images.
@@ -99,11 +95,8 @@ def read_tiny_imagenet(
     if len(rows) != count:
         raise ValueError(f"{source} has {len(rows):,} images; {count:,} are expected")
     files = [file for file, _ in rows]
-    cache = folder.with_name(f"{folder.name}-{split}-{_state(folder, files):08x}.npy")
-    images = _cached(cache, (count, *shape))
-    if images is None:
-        images = decode_all(files, shape, partial(_picture, shape=shape), report)
-        _store(cache, images)
+    make = partial(decode_all, files, shape, partial(_picture, shape=shape), report)
+    images = kept(folder, split, files, (count, *shape), make)
     return images, np.array([label for _, label in rows])
 
 
@@ -177,28 +170,3 @@ def decoded(file: str | Path, mode: str = "RGB") -> Image.Image:
             return image.convert(mode)
     except Exception:  # as in `size_of`
         raise ValueError(f"{file} is missing, torn or no image") from None
-
-
-def _cached(cache: Path, shape: Shape) -> Pixels | None:
-    with suppress(OSError, EOFError, ValueError):  # missing or torn: it is made again
-        images = np.load(cache)
-        return images if images.shape == shape and images.dtype == np.uint8 else None
-
-
-def _state(folder: Path, files: list[Path]) -> int:
-    """A check sum of the names, sizes and dates of some files, which may be missing."""
-    state = 0
-    for file in files:
-        found = os.stat(file) if file.exists() else None
-        dates = found and (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        state = zlib.crc32(f"{file.relative_to(folder).as_posix()} {dates}\n".encode(), state)
-    return state
-
-
-def _store(cache: Path, images: Pixels) -> None:
-    """Keep the images, in place of those of another state of the folder."""
-    with suppress(OSError):  # without a cache it only takes longer
-        for old in cache.parent.glob(f"{cache.name[:-12]}{'[0-9a-f]' * 8}.npy"):
-            old.unlink()
-        with whole(cache) as temporary:
-            np.save(temporary, images)

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,12 +10,11 @@ import click
 
 import synflow
 from experiments.commandline import option_files
+from experiments.commandline.bar import Bar
 from experiments.commandline.help import Grouped
 from experiments.commandline.names import Names
 from experiments.commandline.options import epochs_of
 from train import launch
-
-MINUTE = 60  # seconds between the lines of progress in a file
 
 
 class Sentences(click.Group):
@@ -75,43 +73,13 @@ def check_packages() -> None:
         raise click.ClickException("the current folder is deleted; go to another one") from None
 
 
-class Bar:
-    """Progress on stderr: a bar with an estimate on a terminal, and a line for each epoch.
-
-    The bar is as wide as the terminal. In a file it is a line at the begin of each stage, and then
-    one a minute.
-    """
-
-    def __init__(self):
-        self.bar = None
-
-    def begin(self, label: str, length: int | None) -> None:
-        self.close()
-        self.bar = click.progressbar(length=length or 0, label=label, file=sys.stderr, width=0)
-        self.bar.render_progress()
-        self.said = time.monotonic()
-
-    def tick(self, count: int = 1) -> None:
-        self.bar.update(count)
-        if not sys.stderr.isatty() and time.monotonic() - self.said >= MINUTE:
-            self.said = time.monotonic()
-            of = f" of {self.bar.length}, {self.bar.format_eta()} left" if self.bar.length else ""
-            self.note(f"{self.bar.label}: {self.bar.pos}{of}")
-
-    def note(self, text: str) -> None:
-        click.echo(("\r\033[K" if sys.stderr.isatty() else "") + text, err=True)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.render_finish()
-
-
 @contextmanager
 def progress():
     """Yield the progress display: a bar, or nothing on all ranks but the first."""
     from experiments.runs.progress import Silent
 
     with closing(Bar() if launch.speaker() else Silent()) as bar:
+        bar.begin("starting", None)
         yield bar
 
 
@@ -144,8 +112,12 @@ def refuse_unfinished(outcomes: Sequence, count: int) -> None:
 
     undone = [outcome for outcome in outcomes if outcome.state != "finished"]
     if undone:
-        program = click.get_current_context().find_root().info_name
-        raise click.ClickException(reports.undone(undone, count) + remedy(undone[0], program))
+        raise click.ClickException(reports.undone(undone, count) + remedy(undone[0], program()))
+
+
+def program() -> str:
+    """The words that started the running command, as in "python cli.py"."""
+    return click.get_current_context().find_root().info_name
 
 
 def all_pass(ctx: click.Context, device: str) -> bool:
@@ -202,6 +174,16 @@ def parse(make, *arguments, **named):
         return make(*arguments, **named)
     except ValueError as error:
         raise click.UsageError(sentence(error)) from None
+
+
+def run_argument(command):
+    """Give a command the argument RUN-DIRECTORY; the result file in it stands for it."""
+    kind = click.Path(path_type=Path)
+    return click.argument("directory", metavar="RUN-DIRECTORY", type=kind, callback=_run)(command)
+
+
+def _run(ctx: click.Context, parameter: click.Parameter, path: Path) -> Path:
+    return path.parent if path.name == "result.json" else path
 
 
 def dataset_argument(command):

@@ -33,6 +33,10 @@ EXAMPLES = {  # command -> options to show; only these commands have groups
 class Grouped(click.Command):
     """A command whose help has groups and examples, if EXAMPLES has some."""
 
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """The first sentence, whole: the list of commands wraps it."""
+        return super().get_short_help_str(limit=200)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.name not in EXAMPLES:
             return super().format_options(ctx, formatter)

@@ -5,7 +5,7 @@ from functools import partial
 
 import click
 
-from experiments.commandline.console import parse, progress, refuse_unfinished
+from experiments.commandline.console import parse, program, progress, refuse_unfinished, remedy
 from experiments.commandline.options import CLUSTER, LAUNCHERS, epochs_of, part_of
 
 FIELDS = [name.replace("-", "_") for name in LAUNCHERS]
@@ -26,6 +26,8 @@ def sweep(preset: list[str] | None, **given) -> None:
     jobs = where["jobs"] or 1
     if where["dry_run"]:
         click.echo(reports.plan(sweeps.plan(configs, jobs), jobs))
+        for error in sweeps.missing(configs):
+            click.echo(f"{error}{remedy(error, program())}")
         return
     with progress() as bar:
         outcomes = sweeps.sweep(configs, jobs, bar, launcher)

@@ -164,9 +164,9 @@ def _notes(panels: list[collect.Panel], best: bool, name: str) -> Iterator[str]:
     for panel in panels:
         published = _published(panel, name, best)
         for series, rows in collect.curves(panel.rows).items():
-            found = ", ".join(f"10^{log10(v):.3g}" for v in collect.critical(rows).values())
-            reached = found or "no compression"
-            text = f"{panel.name}, {series.label}: connected up to {reached} (by seed)"
+            critical = collect.critical(rows).items()
+            reached = ", ".join(f"10^{log10(v):.3g} (seed {seed})" for seed, v in critical)
+            text = f"{panel.name}, {series.label}: connected up to {reached or 'no compression'}"
             gaps = [
                 fmean(values) - published[series][key]
                 for compression, values in collect.points(rows, WHICH[best][0])
@@ -185,5 +185,5 @@ def _effective(rows: list[dict]) -> str:
         return ""
     largest = max(row["compression"] for row in known)
     found = [row for row in known if row["compression"] == largest]
-    shares = ", ".join(f"{row['effective']:,} of {row['kept']:,}" for row in found)
-    return f"; effective at 10^{log10(largest):.3g}: {shares} kept weights (by seed)"
+    shares = (f"{row['effective']:,} of {row['kept']:,} (seed {row['seed']})" for row in found)
+    return f"; effective at 10^{log10(largest):.3g}: {', '.join(shares)}"

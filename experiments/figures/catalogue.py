@@ -7,6 +7,8 @@ from typing import Protocol
 from experiments.config import RunConfig
 from experiments.figures import (
     accuracy,
+    cells,
+    collapse,
     cost,
     critical,
     first_pictures,
@@ -153,10 +155,24 @@ def _drawing(number: str, results: str, chosen: dict) -> Callable[[Progress], st
 
     def make(progress: Progress) -> style.Drawing:
         if compute:
+            before = _computed(results)
             module.compute(configs, progress, **full)
+            _say_unchanged(before, results, progress)
         return module.draw(configs)
 
     return make
+
+
+def _say_unchanged(before: dict[Path, int], results: str, progress: Progress) -> None:
+    if _computed(results) == before:
+        progress.note("all numbers of this figure are computed; nothing is repeated")
+
+
+def _computed(results: str) -> dict[Path, int]:
+    """Map the files of computed numbers to their dates."""
+    folders = (cells.INITIAL, collapse.CRITICAL)
+    found = (path for name in folders for path in Path(results, name).rglob("*"))
+    return {path: path.stat().st_mtime_ns for path in found if path.is_file()}
 
 
 def _networks(number: str, chosen: dict) -> list[RunConfig]:

@@ -11,12 +11,14 @@ from experiments.figures import collect
 from experiments.runs.build import probe_shape
 from experiments.runs.files import write_text
 
+INITIAL = "initial"  # the folder, in a results folder, for networks at initialisation
+
 
 def folder(config: RunConfig) -> Path:
     """Name the folder for the cells of this network at initialisation."""
     model, dataset = in_file_names(config.model), in_file_names(config.dataset)
     network = f"{model}-{dataset}-{config.init}-width{config.width:g}-seed{config.seed}"
-    return Path(config.results).absolute() / "initial" / network
+    return Path(config.results).absolute() / INITIAL / network
 
 
 def save(path: Path, cell: dict) -> None:

@@ -27,6 +27,7 @@ from prune.notices import LayerCollapse
 from prune.pruning import keep_top
 from prune.schedules import CertifiedStop, target
 
+CRITICAL = "critical"  # the folder, in a results folder, for the results
 GRID = 4  # compressions of a decade, for methods of several steps
 
 
@@ -74,7 +75,7 @@ class Found(NamedTuple):
 def path(config: RunConfig) -> Path:
     """Name the file of a network, for all seeds."""
     network = cells.folder(config).name.rpartition("-seed")[0]
-    return cells.folder(config).parents[1] / "critical" / f"{network}.jsonl"
+    return cells.folder(config).parents[1] / CRITICAL / f"{network}.jsonl"
 
 
 def saved(config: RunConfig) -> list[Found]:

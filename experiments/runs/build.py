@@ -10,7 +10,7 @@ from experiments.config import RunConfig
 from experiments.pruners import reads_data
 from experiments.runs.progress import Progress, counter
 from prune import Probe
-from train.batches import Task, plain_batches, subset, task
+from train.batches import Task, measured, plain_batches, subset, task
 from train.data import load
 from train.foreign import check_output
 from train.models import MODELS, build, input_shape
@@ -46,9 +46,10 @@ def images(config: RunConfig, progress: Progress) -> Task:
     """
     on_count = counter(progress, "reading images")
     train, test = load(config.dataset, Path(config.data_dir), on_count, _workers(config))
+    dataset = measured(config.data, train.images)
     if config.train_images:
         train = subset(train, config.train_images, SHARED_SEED)
-    return task((train, test), config.data, probe_shape(config), torch.device(config.device))
+    return task((train, test), dataset, probe_shape(config), torch.device(config.device))
 
 
 def _workers(config: RunConfig) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from experiments.config import DTYPES, RunConfig
 from experiments.runs.build import initial_model, probe_shape
+from experiments.runs.progress import Progress, Silent
 from prune import Probe
 from prune.diagnosis import measure
 from prune.diagnosis.measure import Diagnosis, Layer, Residual
@@ -14,14 +15,17 @@ KINDS = ("zero", "negative", "not_finite")
 WORDS = ("zero", "negative", "not finite")
 
 
-def diagnose(config: RunConfig) -> Diagnosis:
+def diagnose(config: RunConfig, progress: Progress | None = None) -> Diagnosis:
     """Measure the network of this configuration at initialisation; no data is needed.
 
     Raises:
         ValueError: If the model does not suit the shape of the data set's images.
     """
-    probe = Probe(probe_shape(config), dtype=DTYPES[config.score_dtype])
-    return measure.diagnose(initial_model(config), probe)
+    progress = progress or Silent()
+    progress.begin("building the network", None)
+    model = initial_model(config)
+    progress.begin("diagnosing", None)
+    return measure.diagnose(model, Probe(probe_shape(config), dtype=DTYPES[config.score_dtype]))
 
 
 def report(config: RunConfig, found: Diagnosis) -> str:

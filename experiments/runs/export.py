@@ -2,6 +2,7 @@
 
 import copy
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from experiments.runs.build import probe_shape
 from experiments.runs.facts import flops_of
 from experiments.runs.files import owned
 from experiments.runs.inspection import Checked, checked, network
+from experiments.runs.progress import Progress, Silent
 from prune.compact import compact
 from train.files import write_whole
 
 COMPACT = "compact.pt2"
 BATCHES = (1, 128)
-ROUNDS = 9
+TRIES, ROUNDS = 3, 9
+TURNS = 1 + TRIES + 2 * ROUNDS  # measurements for a size of batch
 TOLERANCE = 1e-9  # of the largest output, in float64
 Pair = tuple[float, float]  # of the masked network, of the compact one
 
@@ -34,7 +37,11 @@ class Export:
 
 
 def export(
-    directory: Path, device: str, model: str | None = None, dataset: str | None = None
+    directory: Path,
+    device: str,
+    model: str | None = None,
+    dataset: str | None = None,
+    progress: Progress | None = None,
 ) -> Export:
     """Remove the channels that a run's network does not need, save the rest, and time it.
 
@@ -46,6 +53,7 @@ def export(
         device: The network is timed and saved on it.
         model: As for `inspect`.
         dataset: Likewise.
+        progress: Shows how far it is; None shows nothing.
 
     Raises:
         FileNotFoundError: If a file of the run is missing.
@@ -53,25 +61,30 @@ def export(
         BlockingIOError: If another process works on this run: it would disturb the times.
         OSError: If the file cannot be written.
     """
+    progress = progress or Silent()
+    progress.begin("checking the run", None)
     run = checked(directory, model, dataset)
     with owned(directory):
-        return _export(directory, run, device)
+        return _export(directory, run, device, progress)
 
 
-def _export(directory: Path, run: Checked, device: str) -> Export:
+def _export(directory: Path, run: Checked, device: str, progress: Progress) -> Export:
+    progress.begin("making the smaller network", None)
     masked = network(directory, run, device)
     images = torch.randn(max(BATCHES), *probe_shape(run.config), device=device)
     small = compact(masked, images[:2])
     difference = _difference(masked, images[:4])
     if not difference <= TOLERANCE:
         raise RuntimeError(f"the smaller network's outputs are off by {difference:.1e}")
+    progress.begin("saving it", None)
     _save(small, images[:2], directory / COMPACT)
+    progress.begin("timing both", len(BATCHES) * TURNS)
     both = (masked, small)
     return Export(
         directory / COMPACT,
         tuple(sum(p.numel() for p in net.parameters()) for net in both),
         tuple(flops_of(net, images[:1]) for net in both),
-        {n: _turns(both, images[:n]) for n in BATCHES},
+        {n: _turns(both, images[:n], progress.tick) for n in BATCHES},
         difference,
     )
 
@@ -92,11 +105,21 @@ def _save(net: nn.Module, images: Tensor, path: Path) -> None:
 
 
 @torch.no_grad()
-def _turns(nets: tuple[nn.Module, nn.Module], images: Tensor) -> list[Pair]:
-    """Seconds of a forward pass of each, timed in turn: other work then disturbs both alike."""
-    _seconds(nets[1], images, 1)
-    passes = 1 + int(0.02 / min(_seconds(nets[0], images, 1) for _ in range(3)))  # some 20 ms
-    return [tuple(_seconds(net, images, passes) for net in nets) for _ in range(ROUNDS)]
+def _turns(
+    nets: tuple[nn.Module, nn.Module], images: Tensor, tick: Callable[[], None]
+) -> list[Pair]:
+    """Seconds of a forward pass of each, timed in turn: other work then disturbs both alike.
+
+    `tick` is called before each of TURNS measurements.
+    """
+
+    def seconds(net: nn.Module, passes: int = 1) -> float:
+        tick()
+        return _seconds(net, images, passes)
+
+    seconds(nets[1])
+    passes = 1 + int(0.02 / min(seconds(nets[0]) for _ in range(TRIES)))  # some 20 ms
+    return [tuple(seconds(net, passes) for net in nets) for _ in range(ROUNDS)]
 
 
 def _seconds(net: nn.Module, images: Tensor, passes: int) -> float:

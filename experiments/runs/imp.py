@@ -59,6 +59,8 @@ def _prune_in_cycles(config: RunConfig, data: Task, progress: Progress) -> Prune
     masks, rows = dense_masks(model, exclude=config.exclude), []
     for cycle in range(1, config.cycles + 1):
         finished = of_first(partial(_finished, config, cycle, model))
+        if finished:
+            progress.note(f"cycle {cycle} of {config.cycles} is finished; it is not repeated")
         masks, row = finished or _cycle(config, cycle, masks, data, progress)
         rows.append(row)
     steps = [_step_row(row) for row in rows]

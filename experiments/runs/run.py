@@ -75,6 +75,7 @@ def experiment(config: RunConfig, progress: Progress | None, pruning: Pruning) -
             files.read_result(result)
             progress.note("this run is finished; it is not repeated")
             return result
+        progress.begin("building the network", None)
         provenance()  # now, because the project's files may change during the run
         if config.reads_data:
             locate(config.dataset, Path(config.data_dir))
@@ -93,6 +94,7 @@ def experiment(config: RunConfig, progress: Progress | None, pruning: Pruning) -
 def _prune_at_initialisation(config: RunConfig, data: Task | None, progress: Progress) -> Pruned:
     model = initial_model(config)
     masks, notes, steps = of_first(lambda: _masks_and_steps(config, model, data, progress))
+    progress.begin("checking the masks", None)
     with heard(notes, progress):
         facts = pruning_facts(model, masks, steps, probe_shape(config))
     if config.ablate == "reinit":

@@ -13,11 +13,12 @@ from experiments.runs.compacted import to_train, trained_facts
 from experiments.runs.facts import masks_sha256, weight_rows
 from experiments.runs.progress import Progress
 from experiments.runs.sharing import TRAINED, beginning, take
+from experiments.runs.untrained import untrained
 from prune import apply
 from prune.masks import Masks
 from train.batches import Task
 from train.checkpoint import fingerprint
-from train.evaluation import evaluate, evaluation_batches
+from train.evaluation import evaluation_batches
 from train.loop import train
 from train.prepared import prepared
 from train.ranks import check_same, rank
@@ -52,11 +53,12 @@ def fit(
     """
     if config.epochs == 0:
         return Trained(dict.fromkeys(("trained", "untrained", "best", "final")), 0, None)
+    progress.begin("preparing the training", None)
     small, part = to_train(config, model, progress)
     trained = trained_facts(config, model, small)
     net = prepared(small, config.precision, config.compile)
-    progress.begin("evaluating before training", evaluation_batches(data))
-    untrained = evaluate(net, data, progress.tick)
+    begun, start = beginning(config, model), fingerprint(model, config.training, config.seed)
+    before = untrained(config, directory, start, net, data, progress)
     on_epoch = _EpochRecorder(config, directory, model, progress)
     steps = -(-len(data.train.labels) // config.batch_size) + evaluation_batches(data)
 
@@ -65,7 +67,6 @@ def fit(
             progress.note(f"goes on after epoch {done} of {config.epochs}")
         progress.begin("training", (config.epochs - done) * steps)
 
-    begun, start = beginning(config, model), fingerprint(model, config.training, config.seed)
     if rank() == 0 and _share(config, directory, begun, start):
         progress.note("another run did the same training; it is not repeated")
     checkpoint = directory / files.CHECKPOINT
@@ -75,7 +76,7 @@ def fit(
         files.write_text(directory / TRAINED, begun)
     best = max(history, key=lambda row: row["top1"])  # the earliest, if several
     accuracies = {"best": _accuracy(best), "final": _accuracy(history[-1])}
-    measured = {"trained": trained, "untrained": untrained, **accuracies}
+    measured = {"trained": trained, "untrained": before, **accuracies}
     return Trained(measured, seconds_of(history), start)
 
 

@@ -11,7 +11,7 @@ from experiments.runs.sharing import TRAINED, Training, trainings
 from experiments.series import series_of
 from experiments.sweeps.cost import START, Clock
 from experiments.sweeps.workers import Outcome, record_failure, work
-from train.data import locate
+from train.data import MissingData, locate
 
 
 def state(config: RunConfig) -> str:
@@ -75,12 +75,13 @@ def sweep(
     """
     states, taken = _found(configs)
     todo = [config for config in states if config not in taken]
-    for name, place in dict.fromkeys((c.dataset, c.data_dir) for c in todo if c.reads_data):
-        locate(name, Path(place))
+    for error in missing(todo):
+        raise error
     clock = _clock(taken, min(jobs, len(todo) or 1))
-    progress.note(f"{len(configs)} runs, {_left(clock, todo, taken, jobs)}")
     if not todo:
+        progress.note(f"all {len(configs)} runs are finished; none is repeated")
         return []
+    progress.note(f"{len(configs)} runs, {_left(clock, todo, taken, jobs)}")
     progress.begin("sweep", len(todo))
     outcomes = []
     for outcome in launcher(todo) if launcher else work(todo, jobs):
@@ -93,6 +94,17 @@ def sweep(
         progress.note(f"{_sentence(outcome)}; {_left(clock, todo, taken, jobs)}")
         progress.tick()
     return outcomes
+
+
+def missing(configs: Sequence[RunConfig]) -> list[MissingData]:
+    """The errors of the data sets that these runs need and that are not on disk."""
+    errors = []
+    for name, place in dict.fromkeys((c.dataset, c.data_dir) for c in configs if c.reads_data):
+        try:
+            locate(name, Path(place))
+        except MissingData as error:
+            errors.append(error)
+    return errors
 
 
 def _found(configs: Sequence[RunConfig]) -> tuple[dict[RunConfig, str], dict[RunConfig, float]]:

@@ -1,7 +1,10 @@
 """The documentation site: every command of its pages runs, and its pages are those that exist."""
 
 import importlib.util
+import json
+import re
 import shutil
+from datetime import date
 
 import click
 import pytest
@@ -9,11 +12,15 @@ import pytest
 import prune
 from docs import gather
 from proofs_tests.tools import ROOT
-from proofs_tests.tools.site import commands, execute, own_pages, parsed, write_files
+from proofs_tests.tools.site import BLOCK, PAGES, commands, execute, parsed, write_files
 
 README = "README.md"  # the page of a folder
-PROGRAMS = {"pip", "python"}  # of heavy commands that are not ours
-LIGHT = [page for page in own_pages() if commands(page, heavy=False)]
+# of heavy commands that are not ours
+PROGRAMS = {"eval", "mutmut", "mypy", "pip", "pre-commit", "pytest", "python", "ruff"}
+LIGHT = [page for page in PAGES if commands(page, heavy=False)]
+HEAVY = [page for page in PAGES if "<!-- heavy" in (ROOT / page).read_text()]
+MARK = re.compile(r"<!-- heavy, (?:last run (\d{4}-\d\d-\d\d)|not run here) -->\n")
+BEGUN = date(2026, 11, 24)  # the first commit
 
 
 @pytest.fixture
@@ -41,13 +48,45 @@ def test_the_commands_of_the_page_run_in_the_order_of_the_page(page, reader):
 
 
 def test_pages_with_commands_are_found():
-    assert len(LIGHT) >= 8 and sum(len(commands(page, heavy=False)) for page in LIGHT) >= 18
+    assert len(LIGHT) >= 10 and sum(len(commands(page, heavy=False)) for page in LIGHT) >= 22
 
 
-@pytest.mark.parametrize("page", own_pages())
+@pytest.mark.parametrize("page", HEAVY)
 def test_heavy_commands_have_options_that_exist(page):
     for words in commands(page, heavy=True):
-        assert parsed(words) or words[0] in PROGRAMS, words
+        program = next(word for word in words if "=" not in word)
+        assert parsed(words) or program in PROGRAMS, words
+
+
+def undated(text: str) -> list[str]:
+    """The marks of heavy blocks that have no date of the project's life, or stand elsewhere."""
+    above = [mark for mark, _ in BLOCK.findall(text) if mark]
+    marks = re.findall(r"^<!-- heavy.*?-->\n?", text, re.MULTILINE)
+    dates = {mark: found and found[1] for mark in marks if (found := MARK.fullmatch(mark))}
+    wrong = [day for day in dates.values() if day and not BEGUN <= date.fromisoformat(day)]
+    late = [day for day in dates.values() if day and date.fromisoformat(day) > date.today()]
+    return [mark for mark in marks if mark not in dates or mark not in above] + wrong + late
+
+
+@pytest.mark.parametrize("page", HEAVY)
+def test_a_heavy_block_has_the_date_of_its_last_run(page):
+    assert not undated((ROOT / page).read_text())
+
+
+@pytest.mark.parametrize(
+    ("mark", "is_right"),
+    [
+        ("<!-- heavy, last run 2026-11-28 -->", True),
+        ("<!-- heavy, not run here -->", True),
+        ("<!-- heavy -->", False),
+        ("<!-- heavy, last run soon -->", False),
+        ("<!-- heavy, last run 2025-01-01 -->", False),
+        ("<!-- heavy, last run 3026-01-01 -->", False),
+        ("<!-- heavy, not run here -->\n", False),  # a line between it and its block
+    ],
+)
+def test_a_mark_without_a_date_is_found(mark, is_right):
+    assert bool(undated(f"{mark}\n```sh\nsynflow run\n```\n")) != is_right
 
 
 def test_an_option_that_does_not_exist_is_found():
@@ -94,6 +133,15 @@ def test_a_link_to_a_folder_leads_to_its_page():
     page, text = "benchmarks/README.md", "[a](../prune/fast/) [b](literal.py) [c](#commands)"
     expected = text.replace("fast/", f"fast/{README}")
     assert gather.to_pages(page, text) == expected
+
+
+def test_the_site_offers_the_notebook():
+    _, written = gather.all_files()
+    text = (ROOT / gather.LEARN).read_text()
+    title, offer, _ = gather.offering(gather.LEARN, text).split("\n\n", 2)
+    assert text.startswith(title) and "](README.ipynb)" in offer
+    assert gather.offering("prune/README.md", text) == text
+    assert json.loads(written["reference/README.ipynb"])["nbformat"] == 4
 
 
 PAGE = '<html><p id="here"><a href="{}">a</a><img src="{}"></html>'

@@ -149,7 +149,7 @@ def test_tables_of_figures_have_a_column_only_if_a_run_tells(tmp_path):
     drawn = accuracy.draw_all(tmp_path, {})
     pairs = {(row["kept"], row["effective"]) for row in drawn.rows}
     assert pairs == {(1000, None), (502, 34)}
-    assert drawn.notes[0].endswith("; effective at 10^2: 34 of 502 kept weights (by seed)")
+    assert drawn.notes[0].endswith("; effective at 10^2: 34 of 502 (seed 1)")
 
 
 LAYERS = {

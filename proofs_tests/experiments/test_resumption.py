@@ -4,6 +4,7 @@ Either the run goes on to the result of an undisturbed run, or it ends with an e
 the cause. No file is lost or overwritten.
 """
 
+import json
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 import experiments.runs.run as module
 from experiments.config import RunConfig
 from experiments.runs.files import owned, read_rows, write_rows
+from experiments.runs.owners import signed
 from experiments.runs.run import run
 from proofs_tests.tools.runs import ONE_THREAD, Killed, Killer, command, configured, files, raw
 
@@ -38,7 +40,8 @@ def test_a_run_that_is_stopped_anywhere_goes_on_to_the_same_end(tmp_path_factory
     assert files(run(config).parent) == files(finished)
 
 
-WRITES = ["layers.csv", "steps.csv", "masks.npz", "checkpoint.pt", "history.csv", "result.json"]
+WRITES = ["layers.csv", "steps.csv", "masks.npz", "untrained.json", "checkpoint.pt"]
+WRITES += ["history.csv", "result.json"]
 
 
 @pytest.mark.parametrize("name", WRITES)
@@ -180,7 +183,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("name", ["masks.npz", "steps.csv", "checkpoint.pt"])
+@pytest.mark.parametrize("name", ["masks.npz", "steps.csv", "untrained.json", "checkpoint.pt"])
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_file_stops_an_unfinished_run_and_is_kept(tmp_path, name, damage):
     """One sentence names the file; no file of the run is changed."""
@@ -202,7 +205,7 @@ def test_a_damaged_history_is_made_again_from_the_checkpoint(tmp_path, finished,
     assert files(run(config).parent) == files(finished)
 
 
-@pytest.mark.parametrize("name", ["masks.npz", "checkpoint.pt"])
+@pytest.mark.parametrize("name", ["masks.npz", "untrained.json", "checkpoint.pt"])
 @pytest.mark.parametrize("given", [{"seed": 1}, {"compression": 20}, {"scope": "local"}], ids=str)
 def test_files_of_another_run_are_refused(tmp_path, name, given):
     """Also those of the right shape: the result would not belong to its configuration."""
@@ -213,6 +216,16 @@ def test_files_of_another_run_are_refused(tmp_path, name, given):
         run(config)
     assert str(config.directory / name) in str(error.value) and "\n" not in str(error.value)
     assert raw(config.directory) == before
+
+
+def test_an_accuracy_of_another_training_of_this_run_is_refused(tmp_path):
+    """The network is another one, the run's name the same."""
+    path = stopped(tmp_path).directory / "untrained.json"
+    content = json.loads(path.read_text())
+    content = signed(content | {"start": "0" * 64}, path.name, {})
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"untrained.json is that of another training; move it"):
+        run(configured(tmp_path))
 
 
 RESULTS = {

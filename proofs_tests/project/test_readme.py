@@ -101,17 +101,32 @@ def test_the_worked_example_is_run_at_all():
 
 def test_the_torch_code_of_the_worked_example_runs():
     """Its one block without `>>>` prunes the reader's own network: 1 % is left, and a path."""
-    text = (ROOT / "reference/README.md").read_text()
-    blocks = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
-    (block,) = (block for block in blocks if ">>>" not in block)
-    layers = nn.Conv2d(3, 8, 3, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10)
-    model = nn.Sequential(*layers)
+    (block,) = plain_blocks("reference/README.md")
+    model = readers_model()
     variables = {"model": model}
     exec(block, variables)
     masks = variables["masks"]
     assert sum(int(mask.sum()) for mask in masks.values()) == ceil((8 * 27 + 5120) / 100)
     assert connected(model, masks, (3, 32, 32))
     assert all((model.get_parameter(name)[~mask] == 0).all() for name, mask in masks.items())
+
+
+def readers_model():
+    """The model of a reader, for blocks that begin with one."""
+    layers = nn.Conv2d(3, 8, 3, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10)
+    return nn.Sequential(*layers)
+
+
+def plain_blocks(page):
+    """The blocks of Python of a page that have no `>>>` and are no file with a title."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S)
+    return [block for block in blocks if ">>>" not in block]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if plain_blocks(page)])
+def test_blocks_without_prompts_run(page):
+    for block in plain_blocks(page):
+        exec(block, {"model": readers_model(), "exponential": None})
 
 
 def test_a_page_is_corrected_where_it_is_wrong_and_nowhere_else():

@@ -75,6 +75,11 @@ def test_relu_and_identity():
     assert same([identity(z), identity.derivative(z)], [z, [1, 1, 1]])
 
 
+def test_layers_that_do_not_fit_together_are_refused():
+    with pytest.raises(ValueError, match=r"\(3, 2\) give 3 outputs, \(2, 4\) take 4 inputs"):
+        Mlp((np.ones((3, 2)), np.ones((2, 4))))
+
+
 def output_by_hand(mlp, x):
     """One example through the network, neuron by neuron, from the definition."""
     for layer, W in enumerate(mlp.weights):

@@ -107,3 +107,18 @@ def test_scores_without_information_are_refused():
         name: torch.zeros_like(mask, dtype=torch.double) for name, mask in k.items()
     }, Probe((6,)))  # fmt: skip
     assert kept(prune(model, "synflow", Probe((6,)), 2)) == 25  # zeros are read as ones
+
+
+@pytest.mark.parametrize(
+    ("probe", "words"),
+    [
+        (lambda: Probe(64), r"sizes of one example, such as \(3, 32, 32\), not 64$"),
+        (lambda: Probe((1.5,)), r"sizes of one example, .* not \(1\.5,\)$"),
+        (lambda: (64,), r"must be a Probe, such as .*, not \(64,\)$"),
+        (lambda: None, "must be a Probe, such as .*, not None$"),
+    ],
+)
+@pytest.mark.parametrize("score", ["synflow", "synflow-l2", "magnitude"])
+def test_what_is_no_probe_is_refused_in_a_sentence(probe, words, score):
+    with pytest.raises(ValueError, match=words):
+        prune(torch.nn.Linear(64, 2), score, probe(), compression=2)

@@ -1,5 +1,6 @@
-"""Read the shell commands and the files of a page of docs/, and run them as a reader would."""
+"""Read the shell commands and the files of a page, and run them as a reader would."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -11,20 +12,20 @@ import click
 from click.testing import CliRunner
 
 from cli import main
+from docs.gather import pages
 from proofs_tests.tools import ROOT
 
-BLOCK = re.compile(r"^(<!-- heavy -->\n)?^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELL = r"^(<!-- heavy[^>\n]*-->\n)?^```(?:sh|bash)\n(.*?)^```$"
+BLOCK = re.compile(SHELL, re.MULTILINE | re.DOTALL)
 TITLED = re.compile(r'^```python title="(.*?)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
-def own_pages() -> list[str]:
-    """The pages that stand in docs/."""
-    return sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
+PAGES = [name for name in pages() if name.endswith(".md") and "results/measured" not in name]
 
 
 def commands(page: str, heavy: bool) -> list[list[str]]:
     """The words of each command of a page, of the blocks that are heavy or of the others."""
-    blocks = BLOCK.findall((ROOT / page).read_text())
+    blocks = BLOCK.findall((ROOT / page).read_text().replace("\\\n", " "))
     lines = [line for mark, text in blocks if bool(mark) == heavy for line in text.splitlines()]
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
@@ -37,26 +38,30 @@ def write_files(page: str, folder: Path) -> None:
 
 def execute(words: list[str]) -> str:
     """Run one command in the current folder; return what it prints."""
-    program, *arguments = [name for word in words for name in sorted(glob(word)) or [word]]
-    if program == "synflow":
+    words = [name for word in words for name in sorted(glob(word)) or [word]]
+    if arguments := ours(words):
         done = CliRunner().invoke(main, arguments)
         assert done.exit_code == 0, f"{shlex.join(words)}: {done.output}"
         return done.output
-    assert program == "python", words
-    python = [sys.executable, *arguments]
-    return subprocess.run(python, capture_output=True, text=True, check=True, timeout=300).stdout
+    assert words[0] == "python", words
+    python, here = [sys.executable, *words[1:]], os.environ | {"PYTHONPATH": str(ROOT)}
+    given = {"capture_output": True, "text": True, "check": True, "timeout": 300}
+    return subprocess.run(python, env=here, **given).stdout
+
+
+def ours(words: list[str]) -> list[str] | None:
+    """The arguments of our program, None if the command is another one."""
+    for start in (["synflow"], ["python", "cli.py"]):
+        if words[: len(start)] == start:
+            return words[len(start) :]
+    return words[words.index("cli.py") + 1 :] if words[0] == "torchrun" else None
 
 
 def parsed(words: list[str]) -> str | None:
     """Read the options of one of our commands without running it; return the command's name."""
-    for start in (["synflow"], ["python", "cli.py"]):
-        if words[: len(start)] == start:
-            words = words[len(start) :]
-            break
-    else:
-        if words[0] != "torchrun":
-            return None
-        words = words[words.index("cli.py") + 1 :]
+    words = ours(words)
+    if words is None:
+        return None
     command: click.Command = main
     while isinstance(command, click.Group):
         name, *words = words
