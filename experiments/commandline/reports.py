@@ -42,13 +42,12 @@ def _duration(seconds: float) -> str:
 
 def status(rows: list[dict]) -> str:
     """The runs that are running or have failed, and how many have each status."""
-    from experiments.sweeps.status import STATUSES
+    from experiments.sweeps.status import counts
 
     shown = [row for row in rows if row["status"] in ("running", "failed")]
     lines = [f"{row['status']:8}  {row['run']}  {row['reason']}".rstrip() for row in shown]
-    found = [row["status"] for row in rows]
-    counts = [f"{found.count(name)} {name}" for name in STATUSES]
-    return "\n".join([*lines, f"{len(rows)} runs: {', '.join(counts)}"])
+    numbers = ", ".join(f"{count} {name}" for name, count in counts(rows).items())
+    return "\n".join([*lines, f"{len(rows)} runs: {numbers}"])
 
 
 def summary(rows: list[dict]) -> str:
@@ -138,21 +137,27 @@ def losses(rows: Mapping[str, Mapping[int, float]], epochs: list[int]) -> str:
     return "\n".join(lines)
 
 
-def datasets(folder: Path) -> str:
-    """All data sets and the folder of each, one a line."""
+def datasets(rows: list[dict]) -> str:
+    """All data sets, one a line: classes, shape, sizes, and the folder of each."""
+    return "\n".join(map(_dataset, rows))
+
+
+def _dataset(row: dict) -> str:
+    size, shape = f"{row['train_size']:,} + {row['test_size']:,}", "x".join(map(str, row["shape"]))
+    where = row["folder"] or "not here"
+    return f"{row['dataset']:14} {row['classes']:5} classes  {shape:>9}  {size:>18}  {where}"
+
+
+def dataset_rows(folder: Path) -> list[dict]:
+    """The facts of all data sets; their folder is None where it is not here."""
     from train.data import DATASETS, locate
 
-    lines = []
+    rows = []
     for name, known in DATASETS.items():
+        facts = {n: getattr(known, n) for n in ("classes", "shape", "train_size", "test_size")}
         try:
             where = str(locate(name, folder))
         except FileNotFoundError:
-            where = "not here"
-        lines.append(dataset(name, known, where))
-    return "\n".join(lines)
-
-
-def dataset(name: str, facts, where: str) -> str:
-    """One line on a data set of train.data: classes, shape, sizes, and its folder."""
-    size, shape = f"{facts.train_size:,} + {facts.test_size:,}", "x".join(map(str, facts.shape))
-    return f"{name:14} {facts.classes:5} classes  {shape:>9}  {size:>18}  {where}"
+            where = None
+        rows.append({"dataset": name, **facts, "folder": where})
+    return rows

@@ -16,6 +16,7 @@ COMMAND_LINE = (
     "names.py",
     "option_files.py",
     "options.py",
+    "output.py",
     "sweeping.py",
 )  # files of experiments/commandline that import click
 TORCH = {"numpy", "torch", "torchvision", "PIL"}  # torchvision brings the last
@@ -82,7 +83,7 @@ def in_functions(tree: ast.AST) -> set[str]:
     return {name for function in functions for name in imported(function)}
 
 
-PRINTS = ("console.py", "progress.py")  # of experiments/commandline and of prune
+PRINTS = ("console.py", "output.py", "progress.py")  # of experiments/commandline and of prune
 
 
 def violations(source: str, package: str) -> set[str]:
