@@ -13,7 +13,7 @@ GROUPS = {
     "Speed": options.SPEED_OPTIONS,
     "Folders": options.PLACE_OPTIONS,
     "Many runs": tuple(options.LAUNCHERS),
-    "Output": tuple(OUTPUTS),
+    "Output": ("log", *OUTPUTS),
 }
 EXAMPLES = {  # command -> options to show; only these commands have groups
     "run": (

@@ -1,6 +1,8 @@
 """Training of a pruned network: accuracies, history.csv and weights.csv."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from math import isclose
 from pathlib import Path
 from typing import NamedTuple
@@ -11,9 +13,10 @@ from experiments.config import RunConfig
 from experiments.runs import files
 from experiments.runs.compacted import to_train, trained_facts
 from experiments.runs.facts import masks_sha256, weight_rows
+from experiments.runs.log import densities, log
 from experiments.runs.progress import Progress
 from experiments.runs.sharing import TRAINED, beginning, take
-from prune import apply
+from prune import apply, masks_of
 from prune.masks import Masks
 from train.batches import Task
 from train.checkpoint import fingerprint
@@ -42,22 +45,33 @@ def apply_everywhere(model: nn.Module, masks: Masks) -> None:
 
 
 def fit(
-    config: RunConfig, directory: Path, model: nn.Module, data: Task | None, progress: Progress
+    config: RunConfig,
+    directory: Path,
+    model: nn.Module,
+    data: Task | None,
+    progress: Progress,
+    before: int = 0,
 ) -> Trained:
     """Train the network in place, and measure it before, after its best epoch and at the end.
 
     Channels that nothing reads take no part in it; afterwards their weights are as if they had.
     Go on from the checkpoint in `directory`, or share an equal training of another run. The
-    first rank writes checkpoint.pt, history.csv and weights.csv after each epoch.
+    first rank writes checkpoint.pt, history.csv and weights.csv after each epoch. `before` is the
+    number of trainings of the run before this one.
     """
+    watch = partial(log, config, before)
+    kept = densities(masks_of(model))
     if config.epochs == 0:
+        watch(0, kept)
         return Trained(dict.fromkeys(("trained", "untrained", "best", "final")), 0, None)
     small, part = to_train(config, model, progress)
     trained = trained_facts(config, model, small)
     net = prepared(small, config.precision, config.compile)
     progress.begin("evaluating before training", evaluation_batches(data))
     untrained = evaluate(net, data, progress.tick)
-    on_epoch = _EpochRecorder(config, directory, model, progress)
+    top1, top5, loss = (untrained[name] for name in ("top1", "top5", "loss"))
+    watch(0, {"test_loss": loss, "top1": top1, "top5": top5, **kept})
+    on_epoch = _EpochRecorder(config, directory, model, progress, watch)
     steps = -(-len(data.train.labels) // config.batch_size) + evaluation_batches(data)
 
     def begin(done: int) -> None:
@@ -91,10 +105,18 @@ def _accuracy(row: dict) -> dict:
 
 
 class _EpochRecorder:
-    """The callback of `train` after each epoch: writes the CSV files and shows a line."""
+    """The callback of `train` after each epoch: writes the CSV files, logs, and shows a line."""
 
-    def __init__(self, config: RunConfig, directory: Path, model: nn.Module, progress: Progress):
+    def __init__(
+        self,
+        config: RunConfig,
+        directory: Path,
+        model: nn.Module,
+        progress: Progress,
+        watch: Callable[[int, dict], None],
+    ):
         self.config, self.directory, self.model, self.progress = config, directory, model, progress
+        self.watch = watch
         self.history: list[dict] = []
         self.weights = self._weights_so_far() if config.record_weights else None
 
@@ -104,6 +126,7 @@ class _EpochRecorder:
             path = self.directory / files.HISTORY
             files.write_rows(path, files.HISTORY_COLUMNS, self.history)
             self._record_weights(row["epoch"])
+        self.watch(row["epoch"], row)
         self.progress.note(_epoch_line(self.history, self.config.epochs))
 
     def _weights_so_far(self) -> list[dict]:

@@ -30,7 +30,7 @@ LIGHT = (  # imported before the command is known
 )
 FLOORS = {  # the rooms of a package, from the ground up; a room imports from lower floors only
     "experiments": [
-        {"pruners"},
+        {"callbacks", "pruners"},
         {"config", "unbuilt"},
         {"resolve", "series"},
         {"runs"},
