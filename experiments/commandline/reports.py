@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from math import log10
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from experiments.runs.export import Export
     from experiments.runs.inspection import Inspection
     from experiments.sweeps.workers import Outcome
+
+HOURS = ("hours", "hours_on_eight")
+UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def outcome(result: Mapping, path: Path) -> str:
@@ -28,12 +32,55 @@ def outcome(result: Mapping, path: Path) -> str:
     return "\n".join([*lines, f"result: {path}"])
 
 
-def plan(rows: list[dict], jobs: int) -> str:
-    """The runs of a sweep, and the estimated time of those that are not finished."""
+def plan(found: Mapping, program: str) -> str:
+    """The runs of a sweep, and the time, the data and the disk that those to do need.
+
+    Args:
+        found: From `experiments.sweeps.plan`.
+        program: The name of the program, for remedies.
+    """
+    rows = found["runs"]
     lines = [f"{row['state']:8}  {_duration(row['seconds']):>12}  {row['run']}" for row in rows]
-    todo = [row["seconds"] for row in rows if row["state"] != "finished"]
-    total = _duration(sum(todo) / jobs)
-    return "\n".join([*lines, f"{len(todo)} of {len(rows)} runs to do, about {total}"])
+    total = _duration(found["seconds"])
+    lines.append(f"{found['to_do']} of {len(rows)} runs to do, about {total} (estimate)")
+    lines += [*_times(found["times"]), *_data(found["data"], program), *_disk(found["disk"])]
+    return "\n".join(lines)
+
+
+def _times(rows: list[dict]) -> Iterator[str]:
+    """A line for each network and data set and, if there are several, one for all."""
+    from experiments.sweeps.cost import BASES
+
+    for row in rows:
+        basis = BASES[row["basis"]].format(row["measured"])
+        what = f"{row['model']} on {row['dataset']}, {row['runs']} runs on {row['device']}"
+        yield f"time  {what}: {_hours(row)} (estimate, {basis})"
+    if len(rows) > 1:
+        both = {key: sum(row[key] for row in rows) for key in HOURS}
+        yield f"time  all {sum(row['runs'] for row in rows)} runs: {_hours(both)} (estimate)"
+
+
+def _hours(row: Mapping) -> str:
+    one, eight = (f"{row[key]:,.0f}" if row[key] >= 10 else f"{row[key]:.2g}" for key in HOURS)
+    return f"{one} hours on one device, {eight} on eight"
+
+
+def _data(rows: list[dict], program: str) -> Iterator[str]:
+    for row in rows:
+        here = f"{row['dataset']} is in {row['folder']}"
+        remedy = f"; run `{program} {row['remedy']}`" if row["remedy"] else ""
+        yield f"data  {row['missing'] or here}{remedy}"
+
+
+def _disk(found: Mapping) -> Iterator[str]:
+    if found["free"] is not None:
+        yield f"disk  {_size(found['bytes'])} (estimate), {_size(found['free'])} are free"
+
+
+def _size(count: float) -> str:
+    """The number of bytes, in the unit that suits it."""
+    power = min(int(log10(max(count, 1))) // 3, len(UNITS) - 1)
+    return f"{count / 1000**power:,.4g} {UNITS[power]}"
 
 
 def _duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ def sweep(preset: list[str] | None, **given) -> Report:
     from experiments.commandline import reports
     from experiments.sweeps import status
     from experiments.sweeps import sweep as sweeps
+    from experiments.sweeps.plan import plan
 
     where = {name: given.pop(name) for name in FIELDS}
     launcher = _launcher(where)
@@ -26,8 +27,9 @@ def sweep(preset: list[str] | None, **given) -> Report:
         return Report(reports.status(rows), {"runs": rows, **status.counts(rows)})
     jobs = where["jobs"] or 1
     if where["dry_run"]:
-        rows = sweeps.plan(configs, jobs)
-        return Report(reports.plan(rows, jobs), {"runs": rows})
+        found = plan(configs, jobs)
+        program = click.get_current_context().find_root().info_name
+        return Report(reports.plan(found, program), found)
     with progress() as bar:
         outcomes = sweeps.sweep(configs, jobs, bar, launcher)
     rows = sweeps.summary(configs)

@@ -180,7 +180,9 @@ def test_a_file_of_options_may_want_json(tmp_path):
 
 
 def test_values_become_those_of_json():
-    report = Report("text", {"dtype": torch.float32, "path": Path("a"), 3: (1, math.nan, -math.inf)})
+    report = Report(
+        "text", {"dtype": torch.float32, "path": Path("a"), 3: (1, math.nan, -math.inf)}
+    )
     assert plain(report) == {
         "text": "text",
         "data": {"dtype": "torch.float32", "path": "a", "3": [1, None, None]},
