@@ -54,7 +54,7 @@ def test_missing_data_is_named_with_a_remedy_and_nothing_is_made(empty_folder):
     given = ["--models", "mlp", "--datasets", "mnist,digits", *MLP.split(), "--data-dir", "d"]
     missing, here = (line for line in lines(*given) if line.startswith("data  "))
     assert "is not in d/" in missing
-    assert missing.endswith("; run `main data fetch mnist --data-dir d`")
+    assert missing.endswith("; run `synflow data fetch mnist --data-dir d`")
     assert here.startswith("data  digits is in /")
     assert not list(empty_folder.iterdir())
 
