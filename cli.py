@@ -9,17 +9,17 @@ import click
 
 from experiments.commandline.console import (
     Sentences,
-    all_pass,
     check_packages,
+    checked,
     chosen_device,
     configured,
     dataset_argument,
+    images,
+    outcome,
     parse,
     progress,
+    published,
     run_argument,
-    show_images,
-    show_published,
-    show_result,
 )
 from experiments.commandline.option_files import config_file, like_file
 from experiments.commandline.options import (
@@ -36,6 +36,7 @@ from experiments.commandline.options import (
     options,
     trusted,
 )
+from experiments.commandline.output import Report
 from synflow import __version__
 from train import launch
 
@@ -54,7 +55,7 @@ def main(ctx: click.Context) -> None:
 @config_file
 @like_file
 @options(*RUN_OPTIONS)
-def run(**given) -> None:
+def run(**given) -> Report | None:
     """Run one experiment: build, prune at initialisation, train, evaluate, save.
 
     A finished run is not repeated, an interrupted one goes on. The last line on stdout is
@@ -64,7 +65,7 @@ def run(**given) -> None:
         from experiments.runs.run import run as run_experiment
 
         path = run_experiment(configured(given), bar)
-    show_result(path)
+    return outcome(path)
 
 
 @main.command()
@@ -73,20 +74,20 @@ def run(**given) -> None:
 @lists
 @options(*SWEEP_OPTIONS)
 @launchers
-def sweep(**given) -> None:
+def sweep(**given) -> Report:
     """Run a grid of runs. Finished ones are skipped, interrupted ones go on, failed ones restart.
 
     Compression 1 is trained once per seed, for all pruners.
     """
     from experiments.commandline import sweeping
 
-    sweeping.sweep(**given)
+    return sweeping.sweep(**given)
 
 
 @main.command()
 @config_file
 @options(*IMP_OPTIONS)
-def imp(**given) -> None:
+def imp(**given) -> Report | None:
     """Prune by magnitude in cycles of train, prune and rewind; then train once more.
 
     After cycle k of n, ceil(N rho^(-k/n)) weights are left. Finished cycles are not repeated,
@@ -96,45 +97,46 @@ def imp(**given) -> None:
         from experiments.runs.imp import imp as run_cycles
 
         path = run_cycles(configured(given), bar)
-    show_result(path)
+    return outcome(path)
 
 
 @main.command()
 @options("device")
-@click.option("--published", is_flag=True, help="Compare both recipes with the published losses.")
+@click.option(
+    "--published", "losses", is_flag=True, help="Compare both recipes with the published losses."
+)
 @options(*PLACE_OPTIONS)
 @click.pass_context
-def selfcheck(ctx: click.Context, device: str, published: bool, data_dir, results) -> None:
+def selfcheck(ctx: click.Context, device: str, losses: bool, data_dir, results) -> Report:
     """Check that training and pruning are right on this machine and device.
 
     With --published: train VGG-16 on CIFAR-100, dense, for 20 epochs with each recipe, and show
     the losses beside the published ones. That takes minutes on a GPU and days on a CPU.
     """
-    if published:
-        show_published(chosen_device(device), data_dir, results)
-    elif not all_pass(ctx, chosen_device(device)):
-        ctx.exit(1)
+    if losses:
+        return published(chosen_device(device), data_dir, results)
+    return checked(ctx, chosen_device(device))
 
 
 @main.command("inspect")
 @run_argument
 @trusted
-def inspect_command(directory: Path, **named: str | None) -> None:
+def inspect_command(directory: Path, **named: str | None) -> Report:
     """Show layers, weights on a path, connected or not, and the certificate of Theorem 4."""
     with progress() as bar:
         from experiments.commandline import reports
         from experiments.runs.inspection import inspect
 
         bar.begin("inspecting", None)
-        text = reports.inspection(inspect(directory, **named))
-    click.echo(text)
+        found = inspect(directory, **named)
+    return Report(reports.inspection(found), found._asdict())
 
 
 @main.command("export")
 @run_argument
 @options("device")
 @trusted
-def export_command(directory: Path, device: str | None, **named: str | None) -> None:
+def export_command(directory: Path, device: str | None, **named: str | None) -> Report:
     """Remove the channels that no layer reads, and measure the smaller network's speed.
 
     Writes compact.pt2 beside the run's files: `torch.export.load(path).module()` runs it.
@@ -143,37 +145,38 @@ def export_command(directory: Path, device: str | None, **named: str | None) -> 
         from experiments.commandline import reports
         from experiments.runs.export import export
 
-        text = reports.export(export(directory, chosen_device(device), progress=bar, **named))
-    click.echo(text)
+        made = export(directory, chosen_device(device), progress=bar, **named)
+    return Report(reports.export(made), vars(made))
 
 
 @main.command()
 @options(*NETWORK_OPTIONS)
-def diagnose(**given) -> None:
+def diagnose(**given) -> Report:
     """Check a network against the theory: is flow conserved, are scores positive, if not, why?
 
     The network is at initialisation; --dataset gives the shapes, no data is read.
     """
     with progress() as bar:
         from experiments.runs.diagnosis import diagnose as diagnose_network
-        from experiments.runs.diagnosis import report
+        from experiments.runs.diagnosis import facts, report
 
         config = configured(given)
-        text = report(config, diagnose_network(config, bar))
-    click.echo(text)
+        found = diagnose_network(config, bar)
+    return Report(report(config, found), facts(config, found))
 
 
 @main.command()
 @click.argument("names", nargs=-1)
 @options(*SCORE_OPTIONS)
-def score(**given) -> None:
+def score(**given) -> Report:
     """Score architectures by their mean Synaptic Flow, from no weights: NAMES as of --model, files.
 
     A file has one name a line.
     """
     from experiments.nas import scoring
 
-    click.echo("\n".join(parse(scoring.lines, **given)))
+    rows, lines = parse(scoring.score, **given)
+    return Report("\n".join(lines), {"scores": rows})
 
 
 @main.command()
@@ -184,7 +187,7 @@ def score(**given) -> None:
 @click.option("--format", help="png, pdf, svg, or several: png,pdf.  [png]", **listed(str))
 @click.option("--weights", help='Figure 0: another network, such as "2,-5;5,1;-1,3|-1,1,1;1,1,-2".')
 @options("model", "dataset", "width", "init", "seed", "device", *PLACE_OPTIONS)
-def figure(number: str, results: str, **given) -> None:
+def figure(number: str, results: str, **given) -> Report:
     """Draw figure N of the paper from saved results, and write the CSV behind it.
 
     0 is the worked example of reference/README.md, or any small network by --weights. 1, 5 and 6
@@ -195,7 +198,7 @@ def figure(number: str, results: str, **given) -> None:
         from experiments.figures import catalogue
 
         path, notes = parse(catalogue.figure, number, results, given)(bar)
-    click.echo("\n".join([*notes, f"figure: {path}"]))
+    return Report("\n".join([*notes, f"figure: {path}"]), {"figure": path, "notes": notes})
 
 
 @main.group()
@@ -205,31 +208,32 @@ def data() -> None:
 
 @data.command("list")
 @options("data-dir")
-def data_list(data_dir: str) -> None:
+def data_list(data_dir: str) -> Report:
     """List all data sets and the folder of each."""
     from experiments.commandline import reports
 
-    click.echo(reports.datasets(Path(data_dir)))
+    rows = reports.dataset_rows(Path(data_dir))
+    return Report(reports.datasets(rows), {"datasets": rows})
 
 
 @data.command("fetch")
 @dataset_argument
 @options("data-dir")
-def data_fetch(name: str, data_dir: str) -> None:
+def data_fetch(name: str, data_dir: str) -> Report:
     """Download NAME, check its checksum, unpack it."""
     from train.fetch import fetch
 
-    show_images(fetch, name, data_dir, f"fetching {name}")
+    return images(fetch, name, data_dir, f"fetching {name}")
 
 
 @data.command("verify")
 @dataset_argument
 @options("data-dir")
-def data_verify(name: str, data_dir: str) -> None:
+def data_verify(name: str, data_dir: str) -> Report:
     """Load all of NAME and check counts, shapes and labels."""
     from train.fetch import verify
 
-    show_images(verify, name, data_dir, "reading images")
+    return images(verify, name, data_dir, "reading images")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ PRUNING_DETAILS = (  # fields without a meaning where all weights are kept
     "bn",
 )
 BN = ("running", "batch")
-ELSEWHERE = ("data_dir", "results", "workers", "compact")  # fields that change only rounding
+ELSEWHERE = ("data_dir", "results", "workers", "compact", "log")  # they decide rounding at most
 
 # Result files of older versions lack the fields that came later. This is the value that those
 # runs had, by what the code of that time did; it need not be the default of today.
@@ -89,6 +89,7 @@ class RunConfig:
     bn: str = "running"  # or "batch": the statistics of batch norm in scores that read data
     workers: int | None = None
     compact: bool | None = None  # train what the masks leave; None: where that is possible
+    log: str | None = None  # or a callback: tensorboard, package.module:callback
     data_dir: str = "data"
     results: str = "results"
 

@@ -5,6 +5,7 @@ from math import inf
 
 import torch
 
+from experiments.callbacks import callback
 from experiments.config import ABLATIONS, BN, DTYPES, HYPERPARAMETERS, RunConfig
 from experiments.pruners import reads_data, usual_steps
 from experiments.unbuilt import affordable_facts, check_steps
@@ -71,6 +72,8 @@ def check(config: RunConfig, given: Mapping[str, object]) -> None:
     _check_speed(config, given)
     _check_cycles(config, given)
     _check_model(config, given)
+    if config.log is not None:
+        callback(config.log)
 
 
 def _check_pruning(config: RunConfig, given: Mapping[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""The console: errors as one sentence on stderr, progress on stderr, results on stdout."""
+"""The console: errors as one sentence on stderr, progress on stderr, results as reports."""
 
 import os
 import sys
@@ -14,6 +14,7 @@ from experiments.commandline.bar import Bar
 from experiments.commandline.help import Grouped
 from experiments.commandline.names import Names
 from experiments.commandline.options import epochs_of
+from experiments.commandline.output import Commands, Report, wanted
 from train import launch
 
 
@@ -25,6 +26,7 @@ class Sentences(click.Group):
     """
 
     command_class = Grouped
+    group_class = Commands
 
     def main(self, args=None, prog_name="synflow", **extra):
         extra |= {"standalone_mode": False}
@@ -75,34 +77,37 @@ def check_packages() -> None:
 
 @contextmanager
 def progress():
-    """Yield the progress display: a bar, or nothing on all ranks but the first."""
+    """Yield the progress display: a bar, or nothing with --quiet and on ranks but the first."""
     from experiments.runs.progress import Silent
 
-    with closing(Bar() if launch.speaker() else Silent()) as bar:
+    shown = launch.speaker() and not wanted("quiet")
+    with closing(Bar() if shown else Silent()) as bar:
         bar.begin("starting", None)
         yield bar
 
 
-def show_images(act, name: str, data_dir: str, label: str) -> None:
-    """Call `act` on a data set, show how far it is, and print what it returns."""
+def images(act, name: str, data_dir: str, label: str) -> Report:
+    """Call `act` on a data set, show how far it is, and report its sentence."""
     from experiments.runs.progress import counter
 
     with progress() as bar:
         text = act(name, Path(data_dir), counter(bar, label))
-    click.echo(text)
+    return Report(text, {"dataset": name, "report": text})
 
 
-def show_result(path: Path) -> None:
-    """Print the outcome of a run and the path of its result file."""
+def outcome(path: Path) -> Report | None:
+    """The outcome of a run and the path of its result file; None on ranks but the first."""
     from experiments.commandline import reports
     from experiments.runs.files import read_result
 
-    if launch.speaker():
-        click.echo(reports.outcome(read_result(path), path))
+    if not launch.speaker():
+        return None
+    result = read_result(path)
+    return Report(reports.outcome(result, path), {"result": str(path), **result})
 
 
-def refuse_unfinished(outcomes: Sequence, count: int) -> None:
-    """End with one sentence unless all of a sweep's runs are finished.
+def unfinished(outcomes: Sequence, count: int) -> click.ClickException | None:
+    """The error with which a sweep ends; None if all of its runs are finished.
 
     Args:
         outcomes: Those of the runs that this call worked on.
@@ -111,8 +116,9 @@ def refuse_unfinished(outcomes: Sequence, count: int) -> None:
     from experiments.commandline import reports
 
     undone = [outcome for outcome in outcomes if outcome.state != "finished"]
-    if undone:
-        raise click.ClickException(reports.undone(undone, count) + remedy(undone[0], program()))
+    if not undone:
+        return None
+    return click.ClickException(reports.undone(undone, count) + remedy(undone[0], program()))
 
 
 def program() -> str:
@@ -120,31 +126,33 @@ def program() -> str:
     return click.get_current_context().find_root().info_name
 
 
-def all_pass(ctx: click.Context, device: str) -> bool:
-    """Run the checks of selfcheck and print a report. Returns False if one fails."""
+def checked(ctx: click.Context, device: str) -> Report:
+    """Run the checks of selfcheck and print each verdict as it comes; the error is exit code 1."""
     sources = map(ctx.get_parameter_source, ("data_dir", "results"))
     if any(source.name != "DEFAULT" for source in sources):
         raise click.UsageError("--data-dir and --results are for selfcheck --published")
     from experiments.checks.selfcheck import machine, selfcheck
 
     click.echo(f"selfcheck on {machine(device)}\n")
-    verdicts = []
-    for name, verdict, seconds, detail in selfcheck(device):
-        click.echo(f"{verdict}  {name:14} {seconds:6.1f} s  {detail}")
-        verdicts.append(verdict)
-    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in ("PASS", "FAIL", "SKIP"))
-    click.echo(f"\n{counts}")
-    return "FAIL" not in verdicts
+    found = []
+    for check in selfcheck(device):
+        click.echo(f"{check.verdict}  {check.name:14} {check.seconds:6.1f} s  {check.detail}")
+        found.append(check)
+    counts = {v: [c.verdict for c in found].count(v) for v in ("PASS", "FAIL", "SKIP")}
+    text = "\n" + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    data = {"machine": machine(device), "checks": found, **counts}
+    return Report(text, data, click.exceptions.Exit(1) if counts["FAIL"] else None)
 
 
-def show_published(device: str, data_dir: str, results: str) -> None:
-    """Print the losses of both recipes beside the published losses."""
+def published(device: str, data_dir: str, results: str) -> Report:
+    """The losses of both recipes beside the published losses."""
     from experiments.checks.selfcheck import PUBLISHED_LOSS, losses_by_recipe
     from experiments.commandline import reports
 
     with progress() as bar:
         losses = losses_by_recipe(device, data_dir, results, bar)
-    click.echo(reports.losses({**losses, "as published": PUBLISHED_LOSS}, [*PUBLISHED_LOSS]))
+    losses["as published"] = PUBLISHED_LOSS
+    return Report(reports.losses(losses, [*PUBLISHED_LOSS]), {"train_loss": losses})
 
 
 def configured(given: dict):

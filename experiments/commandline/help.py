@@ -3,6 +3,7 @@
 import click
 
 from experiments.commandline import options
+from experiments.commandline.output import OUTPUTS, Reporting
 
 GROUPS = {
     "Grid": tuple(name for name in options.LISTS if name != "cycles"),
@@ -12,6 +13,7 @@ GROUPS = {
     "Speed": options.SPEED_OPTIONS,
     "Folders": options.PLACE_OPTIONS,
     "Many runs": tuple(options.LAUNCHERS),
+    "Output": ("log", *OUTPUTS),
 }
 EXAMPLES = {  # command -> options to show; only these commands have groups
     "run": (
@@ -30,7 +32,7 @@ EXAMPLES = {  # command -> options to show; only these commands have groups
 }
 
 
-class Grouped(click.Command):
+class Grouped(Reporting):
     """A command whose help has groups and examples, if EXAMPLES has some."""
 
     def get_short_help_str(self, limit: int = 45) -> str:

@@ -25,6 +25,7 @@ CHOICES = {  # option -> its names; a test compares them with the registries
     "device": ("auto", "cpu", "cuda"),
     "score-dtype": ("float64", "float32"),
     "precision": ("float32", "bfloat16"),
+    "log": ("tensorboard",),
 }
 
 

@@ -7,6 +7,7 @@ from experiments.commandline.names import CHOICES, Names, entries, words
 MODEL_HELP = words("model", "torchvision:NAME", "timm:NAME", "package.module:factory") + "."
 DATASET_HELP = words("dataset", "folder:PATH", "package.module:function") + "."
 PRUNER_HELP = words("pruner", "package.module:function") + "."
+LOG_HELP = f"Log each epoch: {words('log', 'package.module:callback')}."
 ALLOCATION_HELP = f"Weights of each layer: {words('allocation')}."
 FIGURES = (*"01234567", "cost", "critical", "precision", "variants", "table")
 FOLDER = click.Path(file_okay=False)
@@ -74,6 +75,7 @@ OPTIONS = {
         "help": "Initial weights: Kaiming normal, or PyTorch's own.",
     },
     "nas-bench-201": {"is_flag": True, "help": "All 15,625 cells of NAS-Bench-201, as CSV."},
+    "log": {"help": LOG_HELP + "  [none]"},
     "data-dir": {"type": FOLDER, "default": "data", "show_default": True},
     "results": {"type": FOLDER, "default": "results", "show_default": True},
 }
@@ -108,6 +110,7 @@ RUN_OPTIONS = (
     *TRAINING_OPTIONS,
     "record-weights",
     *SPEED_OPTIONS,
+    "log",
     *PLACE_OPTIONS,
 )
 IMP_OPTIONS = (
@@ -118,6 +121,7 @@ IMP_OPTIONS = (
     "exclude",
     *TRAINING_OPTIONS,
     *SPEED_OPTIONS,
+    "log",
     *PLACE_OPTIONS,
 )
 LISTS = {  # of a sweep: name -> help and kind

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from math import log10
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from experiments.runs.export import Export
     from experiments.runs.inspection import Inspection
     from experiments.sweeps.workers import Outcome
+
+HOURS = ("hours", "hours_on_eight")
+UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def outcome(result: Mapping, path: Path) -> str:
@@ -28,12 +32,55 @@ def outcome(result: Mapping, path: Path) -> str:
     return "\n".join([*lines, f"result: {path}"])
 
 
-def plan(rows: list[dict], jobs: int) -> str:
-    """The runs of a sweep, and the estimated time of those that are not finished."""
+def plan(found: Mapping, program: str) -> str:
+    """The runs of a sweep, and the time, the data and the disk that those to do need.
+
+    Args:
+        found: From `experiments.sweeps.plan`.
+        program: The name of the program, for remedies.
+    """
+    rows = found["runs"]
     lines = [f"{row['state']:8}  {_duration(row['seconds']):>12}  {row['run']}" for row in rows]
-    todo = [row["seconds"] for row in rows if row["state"] != "finished"]
-    total = _duration(sum(todo) / jobs)
-    return "\n".join([*lines, f"{len(todo)} of {len(rows)} runs to do, about {total}"])
+    total = _duration(found["seconds"])
+    lines.append(f"{found['to_do']} of {len(rows)} runs to do, about {total} (estimate)")
+    lines += [*_times(found["times"]), *_data(found["data"], program), *_disk(found["disk"])]
+    return "\n".join(lines)
+
+
+def _times(rows: list[dict]) -> Iterator[str]:
+    """A line for each network and data set and, if there are several, one for all."""
+    from experiments.sweeps.cost import BASES
+
+    for row in rows:
+        basis = BASES[row["basis"]].format(row["measured"])
+        what = f"{row['model']} on {row['dataset']}, {row['runs']} runs on {row['device']}"
+        yield f"time  {what}: {_hours(row)} (estimate, {basis})"
+    if len(rows) > 1:
+        both = {key: sum(row[key] for row in rows) for key in HOURS}
+        yield f"time  all {sum(row['runs'] for row in rows)} runs: {_hours(both)} (estimate)"
+
+
+def _hours(row: Mapping) -> str:
+    one, eight = (f"{row[key]:,.0f}" if row[key] >= 10 else f"{row[key]:.2g}" for key in HOURS)
+    return f"{one} hours on one device, {eight} on eight"
+
+
+def _data(rows: list[dict], program: str) -> Iterator[str]:
+    for row in rows:
+        here = f"{row['dataset']} is in {row['folder']}"
+        remedy = f"; run `{program} {row['remedy']}`" if row["remedy"] else ""
+        yield f"data  {row['missing'] or here}{remedy}"
+
+
+def _disk(found: Mapping) -> Iterator[str]:
+    if found["free"] is not None:
+        yield f"disk  {_size(found['bytes'])} (estimate), {_size(found['free'])} are free"
+
+
+def _size(count: float) -> str:
+    """The number of bytes, in the unit that suits it."""
+    power = min(int(log10(max(count, 1))) // 3, len(UNITS) - 1)
+    return f"{count / 1000**power:,.4g} {UNITS[power]}"
 
 
 def _duration(seconds: float) -> str:
@@ -42,13 +89,12 @@ def _duration(seconds: float) -> str:
 
 def status(rows: list[dict]) -> str:
     """The runs that are running or have failed, and how many have each status."""
-    from experiments.sweeps.status import STATUSES
+    from experiments.sweeps.status import counts
 
     shown = [row for row in rows if row["status"] in ("running", "failed")]
     lines = [f"{row['status']:8}  {row['run']}  {row['reason']}".rstrip() for row in shown]
-    found = [row["status"] for row in rows]
-    counts = [f"{found.count(name)} {name}" for name in STATUSES]
-    return "\n".join([*lines, f"{len(rows)} runs: {', '.join(counts)}"])
+    numbers = ", ".join(f"{count} {name}" for name, count in counts(rows).items())
+    return "\n".join([*lines, f"{len(rows)} runs: {numbers}"])
 
 
 def summary(rows: list[dict]) -> str:
@@ -138,21 +184,27 @@ def losses(rows: Mapping[str, Mapping[int, float]], epochs: list[int]) -> str:
     return "\n".join(lines)
 
 
-def datasets(folder: Path) -> str:
-    """All data sets and the folder of each, one a line."""
+def datasets(rows: list[dict]) -> str:
+    """All data sets, one a line: classes, shape, sizes, and the folder of each."""
+    return "\n".join(map(_dataset, rows))
+
+
+def _dataset(row: dict) -> str:
+    size, shape = f"{row['train_size']:,} + {row['test_size']:,}", "x".join(map(str, row["shape"]))
+    where = row["folder"] or "not here"
+    return f"{row['dataset']:14} {row['classes']:5} classes  {shape:>9}  {size:>18}  {where}"
+
+
+def dataset_rows(folder: Path) -> list[dict]:
+    """The facts of all data sets; their folder is None where it is not here."""
     from train.data import DATASETS, locate
 
-    lines = []
+    rows = []
     for name, known in DATASETS.items():
+        facts = {n: getattr(known, n) for n in ("classes", "shape", "train_size", "test_size")}
         try:
             where = str(locate(name, folder))
         except FileNotFoundError:
-            where = "not here"
-        lines.append(dataset(name, known, where))
-    return "\n".join(lines)
-
-
-def dataset(name: str, facts, where: str) -> str:
-    """One line on a data set of train.data: classes, shape, sizes, and its folder."""
-    size, shape = f"{facts.train_size:,} + {facts.test_size:,}", "x".join(map(str, facts.shape))
-    return f"{name:14} {facts.classes:5} classes  {shape:>9}  {size:>18}  {where}"
+            where = None
+        rows.append({"dataset": name, **facts, "folder": where})
+    return rows

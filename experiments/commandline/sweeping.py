@@ -5,34 +5,44 @@ from functools import partial
 
 import click
 
-from experiments.commandline.console import parse, program, progress, refuse_unfinished, remedy
+from experiments.commandline.console import parse, program, progress, unfinished
 from experiments.commandline.options import CLUSTER, LAUNCHERS, epochs_of, part_of
+from experiments.commandline.output import Report
 
 FIELDS = [name.replace("-", "_") for name in LAUNCHERS]
 
 
-def sweep(preset: list[str] | None, **given) -> None:
+def sweep(preset: list[str] | None, **given) -> Report:
     """Do the runs that the options name, or list them."""
     from experiments.commandline import reports
     from experiments.sweeps import status
     from experiments.sweeps import sweep as sweeps
+    from experiments.sweeps.plan import plan
 
     where = {name: given.pop(name) for name in FIELDS}
     launcher = _launcher(where)
     configs = _configs(preset, given, where)
     if where["status"]:
-        click.echo(reports.status(status.status(configs)))
-        return
+        rows = status.status(configs)
+        return Report(reports.status(rows), {"runs": rows, **status.counts(rows)})
     jobs = where["jobs"] or 1
     if where["dry_run"]:
-        click.echo(reports.plan(sweeps.plan(configs, jobs), jobs))
-        for error in sweeps.missing(configs):
-            click.echo(f"{error}{remedy(error, program())}")
-        return
+        found = plan(configs, jobs)
+        return Report(reports.plan(found, program()), found)
     with progress() as bar:
         outcomes = sweeps.sweep(configs, jobs, bar, launcher)
-    click.echo(reports.summary(sweeps.summary(configs)))
-    refuse_unfinished(outcomes, len(configs))
+    rows = sweeps.summary(configs)
+    runs = [_run(config, outcomes) for config in configs]
+    error = unfinished(outcomes, len(configs))
+    return Report(reports.summary(rows), {"runs": runs, "summary": rows}, error)
+
+
+def _run(config, outcomes: list) -> dict:
+    """The name, the folder and the state of a run, and the reason of a failure."""
+    found = {outcome.config: outcome for outcome in outcomes}.get(config)
+    state, reason = (found.state, found.reason) if found else ("finished", "")
+    place = config.directory
+    return {"run": place.name, "directory": place, "state": state, "reason": reason}
 
 
 def _configs(preset: list[str] | None, given: dict, where: dict) -> list:

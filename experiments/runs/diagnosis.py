@@ -33,6 +33,13 @@ def report(config: RunConfig, found: Diagnosis) -> str:
     return "\n".join(_lines(config, found))
 
 
+def facts(config: RunConfig, found: Diagnosis) -> dict:
+    """The same measurements by name, for scripts."""
+    hold, text = verdict(found)
+    network = {"model": config.model, "dataset": config.dataset}
+    return network | vars(found) | {"theorems_hold": hold, "verdict": text}
+
+
 def _lines(config: RunConfig, found: Diagnosis) -> Iterator[str]:
     size = sum(layer.size for layer in found.layers)
     R = f"{found.unscaled_R:.6g}" if found.scale else f"{found.R:g}"

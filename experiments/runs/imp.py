@@ -97,7 +97,7 @@ def _cycle(
     apply_everywhere(model, masks)
     if rank() == 0:
         _directory(config, cycle).mkdir(exist_ok=True)
-    trained = fit(config, _directory(config, cycle), model, data, progress)
+    trained = fit(config, _directory(config, cycle), model, data, progress, cycle - 1)
     row = {"cycle": cycle, **trained.measured, "seconds": trained.seconds}
     return of_first(lambda: _select(config, row, masks, trained.start))
 

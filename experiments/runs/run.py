@@ -83,7 +83,7 @@ def experiment(config: RunConfig, progress: Progress | None, pruning: Pruning) -
         with files.owned(config.directory) if rank() == 0 else nullcontext():
             data = images(config, progress) if config.reads_data else None
             model, facts, seconds = pruning(config, data, progress)
-            trained = fit(config, config.directory, model, data, progress)
+            trained = fit(config, config.directory, model, data, progress, config.cycles)
             measured = {**facts, "score_dtype": config.score_dtype, **trained.measured}
             measured["seconds"] = {"prune": seconds, "train": trained.seconds}
             if rank() == 0:

@@ -1,6 +1,8 @@
 """Training of a pruned network: accuracies, history.csv and weights.csv."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from math import isclose
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +13,11 @@ from experiments.config import RunConfig
 from experiments.runs import files
 from experiments.runs.compacted import to_train, trained_facts
 from experiments.runs.facts import masks_sha256, weight_rows
+from experiments.runs.log import densities, log
 from experiments.runs.progress import Progress
 from experiments.runs.sharing import TRAINED, beginning, take
 from experiments.runs.untrained import untrained
-from prune import apply
+from prune import apply, masks_of
 from prune.masks import Masks
 from train.batches import Task
 from train.checkpoint import fingerprint
@@ -43,23 +46,33 @@ def apply_everywhere(model: nn.Module, masks: Masks) -> None:
 
 
 def fit(
-    config: RunConfig, directory: Path, model: nn.Module, data: Task | None, progress: Progress
+    config: RunConfig,
+    directory: Path,
+    model: nn.Module,
+    data: Task | None,
+    progress: Progress,
+    before: int = 0,
 ) -> Trained:
     """Train the network in place, and measure it before, after its best epoch and at the end.
 
     Channels that nothing reads take no part in it; afterwards their weights are as if they had.
     Go on from the checkpoint in `directory`, or share an equal training of another run. The
-    first rank writes checkpoint.pt, history.csv and weights.csv after each epoch.
+    first rank writes checkpoint.pt, history.csv and weights.csv after each epoch. `before` is the
+    number of trainings of the run before this one.
     """
+    watch = partial(log, config, before)
+    kept = densities(masks_of(model))
     if config.epochs == 0:
+        watch(0, kept)
         return Trained(dict.fromkeys(("trained", "untrained", "best", "final")), 0, None)
     progress.begin("preparing the training", None)
     small, part = to_train(config, model, progress)
     trained = trained_facts(config, model, small)
     net = prepared(small, config.precision, config.compile)
     begun, start = beginning(config, model), fingerprint(model, config.training, config.seed)
-    before = untrained(config, directory, start, net, data, progress)
-    on_epoch = _EpochRecorder(config, directory, model, progress)
+    first = untrained(config, directory, start, net, data, progress)
+    watch(0, {"test_loss": first["loss"], "top1": first["top1"], "top5": first["top5"], **kept})
+    on_epoch = _EpochRecorder(config, directory, model, progress, watch)
     steps = -(-len(data.train.labels) // config.batch_size) + evaluation_batches(data)
 
     def begin(done: int) -> None:
@@ -76,7 +89,7 @@ def fit(
         files.write_text(directory / TRAINED, begun)
     best = max(history, key=lambda row: row["top1"])  # the earliest, if several
     accuracies = {"best": _accuracy(best), "final": _accuracy(history[-1])}
-    measured = {"trained": trained, "untrained": before, **accuracies}
+    measured = {"trained": trained, "untrained": first, **accuracies}
     return Trained(measured, seconds_of(history), start)
 
 
@@ -92,10 +105,18 @@ def _accuracy(row: dict) -> dict:
 
 
 class _EpochRecorder:
-    """The callback of `train` after each epoch: writes the CSV files and shows a line."""
+    """The callback of `train` after each epoch: writes the CSV files, logs, and shows a line."""
 
-    def __init__(self, config: RunConfig, directory: Path, model: nn.Module, progress: Progress):
+    def __init__(
+        self,
+        config: RunConfig,
+        directory: Path,
+        model: nn.Module,
+        progress: Progress,
+        watch: Callable[[int, dict], None],
+    ):
         self.config, self.directory, self.model, self.progress = config, directory, model, progress
+        self.watch = watch
         self.history: list[dict] = []
         self.weights = self._weights_so_far() if config.record_weights else None
 
@@ -105,6 +126,7 @@ class _EpochRecorder:
             path = self.directory / files.HISTORY
             files.write_rows(path, files.HISTORY_COLUMNS, self.history)
             self._record_weights(row["epoch"])
+        self.watch(row["epoch"], row)
         self.progress.note(_epoch_line(self.history, self.config.epochs))
 
     def _weights_so_far(self) -> list[dict]:

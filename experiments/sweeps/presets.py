@@ -6,7 +6,7 @@ from experiments.config import RunConfig
 from experiments.sweeps.grid import AXES, grid
 from prune.allocation import ALLOCATIONS
 
-ALLOWED = ("data_dir", "results", "device", "compact")  # options that can be given with a preset
+ALLOWED = ("data_dir", "results", "device", "compact", "log")  # options that a preset takes
 FIVE = ["random", "magnitude", "snip", "grasp-text", "synflow"]
 COMMON = {  # options of all presets; a part of a preset may set others
     "dataset": ["fashion-mnist"],

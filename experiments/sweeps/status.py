@@ -20,6 +20,12 @@ def status(configs: Sequence[RunConfig]) -> list[dict]:
     return [{"run": c.directory.name} | _status(c, queue) for c in configs]
 
 
+def counts(rows: Sequence[Mapping]) -> dict[str, int]:
+    """The number of runs of each status."""
+    found = [row["status"] for row in rows]
+    return {name: found.count(name) for name in STATUSES}
+
+
 def failed(configs: Sequence[RunConfig]) -> list[RunConfig]:
     """The runs that have failed."""
     rows = status(configs)

@@ -1,4 +1,4 @@
-"""A sweep: its plan with estimates, the work in several processes, and the summary."""
+"""A sweep: the work in several processes, with estimates of the time, and the summary."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -10,8 +10,9 @@ from experiments.runs.progress import Progress
 from experiments.runs.sharing import TRAINED, Training, trainings
 from experiments.series import series_of
 from experiments.sweeps.cost import START, Clock
+from experiments.sweeps.measured import elsewhere
 from experiments.sweeps.workers import Outcome, record_failure, work
-from train.data import MissingData, locate
+from train.data import locate
 
 
 def state(config: RunConfig) -> str:
@@ -36,21 +37,6 @@ def state_and_result(config: RunConfig) -> tuple[str, dict | None]:
     return "started" if started else "to do", None
 
 
-def plan(configs: Sequence[RunConfig], jobs: int) -> list[dict]:
-    """List the runs: the name of the directory, the state, and an estimate of the seconds.
-
-    The seconds are those of the run itself while `jobs` runs share the machine, without the
-    trainings that it shares with a run above it. For a finished run they are measured.
-    """
-    states, taken = _found(configs)
-    todo = [config for config in states if config not in taken]
-    seconds = taken | _expected(_clock(taken, min(jobs, len(todo) or 1)), todo, taken)
-    return [
-        {"run": config.directory.name, "state": states[config], "seconds": seconds[config]}
-        for config in configs
-    ]
-
-
 def sweep(
     configs: Sequence[RunConfig],
     jobs: int,
@@ -73,11 +59,11 @@ def sweep(
     Raises:
         FileNotFoundError: If a data set of the runs to do is missing; then nothing is begun.
     """
-    states, taken = _found(configs)
+    states, taken = found(configs)
     todo = [config for config in states if config not in taken]
-    for error in missing(todo):
-        raise error
-    clock = _clock(taken, min(jobs, len(todo) or 1))
+    for name, place in dict.fromkeys((c.dataset, c.data_dir) for c in todo if c.reads_data):
+        locate(name, Path(place))
+    clock = clock_of(taken, todo, jobs)
     if not todo:
         progress.note(f"all {len(configs)} runs are finished; none is repeated")
         return []
@@ -96,18 +82,7 @@ def sweep(
     return outcomes
 
 
-def missing(configs: Sequence[RunConfig]) -> list[MissingData]:
-    """The errors of the data sets that these runs need and that are not on disk."""
-    errors = []
-    for name, place in dict.fromkeys((c.dataset, c.data_dir) for c in configs if c.reads_data):
-        try:
-            locate(name, Path(place))
-        except MissingData as error:
-            errors.append(error)
-    return errors
-
-
-def _found(configs: Sequence[RunConfig]) -> tuple[dict[RunConfig, str], dict[RunConfig, float]]:
+def found(configs: Sequence[RunConfig]) -> tuple[dict[RunConfig, str], dict[RunConfig, float]]:
     """The states of runs, and the seconds of the finished ones."""
     states, taken = {}, {}
     for config in configs:
@@ -117,11 +92,19 @@ def _found(configs: Sequence[RunConfig]) -> tuple[dict[RunConfig, str], dict[Run
     return states, taken
 
 
-def _clock(taken: Mapping[RunConfig, float], jobs: int) -> Clock:
-    """A clock that has the times of these runs."""
-    clock = Clock(jobs)
+def clock_of(taken: Mapping[RunConfig, float], todo: Sequence[RunConfig], jobs: int) -> Clock:
+    """A clock that has the times of these runs and, of runs elsewhere, those like the ones to do.
+
+    Args:
+        taken: Seconds of the finished runs of a sweep.
+        todo: The others.
+        jobs: The number of processes that do them.
+    """
+    clock = Clock(min(jobs, len(todo) or 1))
     for config, seconds in taken.items():
         clock.learn(config, seconds)
+    for config, result in elsewhere([config for config in todo if not clock.knows(config)]):
+        clock.learn(config, _seconds(result), elsewhere=True)
     return clock
 
 
@@ -133,23 +116,33 @@ def _seconds(result: Mapping) -> float:
     return START + sum(result["seconds"].values())
 
 
-def _expected(
+def expected(
     clock: Clock, todo: Sequence[RunConfig], finished: Iterable[RunConfig]
 ) -> dict[RunConfig, float]:
     """Seconds of each run to do; a training that several share counts for the first of them."""
+    new = new_trainings(todo, finished)
+    return {
+        config: max(START, own / needed * clock.seconds(config))
+        for config, (own, needed) in new.items()
+    }
+
+
+def new_trainings(
+    todo: Sequence[RunConfig], finished: Iterable[RunConfig]
+) -> dict[RunConfig, tuple[int, int]]:
+    """Of each run the number of trainings that no finished run and no run above has, and of all."""
     here = [config for config in finished if (config.directory / TRAINED).exists()]
     done: set[Training] = {training for config in here for training in trainings(config)}
-    seconds = {}
+    counts = {}
     for config in todo:
         needed = trainings(config)
-        own = len(set(needed) - done) / len(needed)
-        seconds[config] = max(START, own * clock.seconds(config))
+        counts[config] = len(set(needed) - done), len(needed)
         done.update(needed)
-    return seconds
+    return counts
 
 
 def _left(clock: Clock, todo: Sequence[RunConfig], finished: Iterable[RunConfig], jobs: int) -> str:
-    seconds = sum(_expected(clock, todo, finished).values()) / jobs
+    seconds = sum(expected(clock, todo, finished).values()) / jobs
     return f"{len(todo)} to do, about {timedelta(seconds=round(seconds))} left"
 
 

@@ -88,6 +88,7 @@ WRONG = {
     "precision": ["float16", "", "double"],
     "train-images": ["0", "-1", "1437", "1.5", "all"],  # digits have 1,437
     "workers": ["-1", "1.5", "4"],  # the last: digits are not decoded
+    "log": ["nothing", "", "no_such_module:callback", "math:pi", "math:floor"],
 }
 
 
@@ -532,6 +533,7 @@ REGISTRIES = {
     "precision": set(PRECISIONS),
     "ablate": set(ABLATIONS),
     "allocation": set(ALLOCATIONS),
+    "log": {"tensorboard", "package.module:callback"},
 }
 
 

@@ -63,8 +63,9 @@ def test_score_prints_a_table(tmp_path):
 def test_score_of_nas_bench_201_has_one_line_for_each_cell(monkeypatch):
     monkeypatch.setattr(bench201, "CELLS", np.array([[1] * 6, [2] * 6]))
     monkeypatch.setattr(bench201.flows, "__defaults__", (bench201.CELLS, 32, 10, "paper"))
-    rows = list(scoring.cells("cifar10", "paper"))
-    assert rows[1] == "111111,no path,," and rows[2].startswith("222222,150.496526,")
+    rows, lines = scoring.score([], nas_bench_201=True)
+    assert lines[1] == "111111,no path,," and lines[2].startswith("222222,150.496526,")
+    assert rows[0] == dict.fromkeys(scoring.CELLS_HEAD.split(",")) | {"cell": "111111"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from experiments.runs.inspection import inspect
 from experiments.runs.owners import SUMS
 from experiments.runs.pack import pack
 from experiments.runs.run import run
-from experiments.sweeps.sweep import plan, state
+from experiments.sweeps.plan import plan
+from experiments.sweeps.sweep import state
 from proofs_tests.tools.runs import Killed, Killer, configured
 from proofs_tests.tools.runs import files as contents
 
@@ -104,7 +105,7 @@ def test_the_result_of_another_seed_is_refused_and_the_others_are_drawn(copied):
     mine = configured(copied.parent)
     with pytest.raises(ValueError, match=text):
         run(mine)
-    assert state(mine) == "failed" and plan([mine], 1)[0]["state"] == "failed"
+    assert state(mine) == "failed" and plan([mine], 1)["runs"][0]["state"] == "failed"
     shutil.copytree(copied, copied.parent / "a name of the user's own")
     with pytest.warns(PassedOver, match=text):
         assert [r["directory"].name for r in collect.runs(copied.parent)] == [

@@ -17,7 +17,8 @@ from experiments.runs.imp import imp
 from experiments.runs.pack import main as command
 from experiments.runs.pack import pack, unpack, unpacked
 from experiments.runs.run import run
-from experiments.sweeps.sweep import plan, state, summary
+from experiments.sweeps.plan import plan
+from experiments.sweeps.sweep import state, summary
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.runs import configured, raw
 from proofs_tests.tools.sweeps import result
@@ -185,7 +186,7 @@ def test_tables_are_the_same_from_a_pack(tmp_path):
 def test_a_sweep_takes_packed_runs_as_finished(tmp_path, finished):
     config, other = of_config(tmp_path, finished), configured(tmp_path, seed=1)
     took = sum(files.read_result(finished / "result.json")["seconds"].values())
-    first, second = plan([config, other], 1)
+    first, second = plan([config, other], 1)["runs"]
     assert (first["state"], second["state"]) == ("finished", "to do")
     assert first["seconds"] == pytest.approx(took + 1)  # and a second to build the network
     assert summary([config, other])[0]["seeds"] == "1/2"

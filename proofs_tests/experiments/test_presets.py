@@ -164,7 +164,7 @@ def test_what_a_preset_decides_cannot_be_given(option, tmp_path):
 
 
 def test_where_and_on_what_it_runs_can_be_given():
-    assert set(ALLOWED) == {"data_dir", "results", "device", "compact"}
+    assert set(ALLOWED) == {"data_dir", "results", "device", "compact", "log"}
     assert preset(["laptop-float32"], dict.fromkeys(ALLOWED))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,8 @@ from experiments.runs import files
 from experiments.runs.run import run
 from experiments.sweeps.cost import Clock, guess
 from experiments.sweeps.grid import grid, shard
-from experiments.sweeps.sweep import plan, state
+from experiments.sweeps.plan import plan
+from experiments.sweeps.sweep import state
 from experiments.sweeps.workers import attempt
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.runs import repeatable
@@ -158,9 +160,12 @@ def test_a_dry_run_lists_all_runs_with_state_and_cost_and_runs_nothing(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     outcome = sweep(*options, "--dry-run")
     assert outcome.exit_code == 0
-    *rows, total = outcome.stdout.splitlines()
+    *rows, total, time, data, disk = outcome.stdout.splitlines()
     assert [row.split()[0] for row in rows].count("finished") == 1 and len(rows) == 6
-    assert total.startswith("5 of 6 runs to do, about 0:00:")
+    assert re.fullmatch(r"5 of 6 runs to do, about 0:00:\d\d \(estimate\)", total)
+    words = r"time  mlp on digits, 5 runs on \w+: [\d.e-]+ hours on one device, [\d.e-]+ on eight "
+    assert re.fullmatch(words + r"\(estimate, measured runs like these: 1\)", time)
+    assert data.startswith("data  digits is in ") and "B (estimate), " in disk
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -178,8 +183,8 @@ def test_a_training_that_runs_share_is_expected_once(tmp_path):
     """Two dense networks (seeds 0, 1), then one training for each run of one cycle."""
     given = {"epochs": 5000, "rewind": False, "results": str(tmp_path)}
     configs = grid(axes(compression=[1.0, 10.0, 100.0], cycles=[1], seed=[0, 1]), given)
-    alone = [plan([config], 1)[0]["seconds"] for config in configs]
-    together = [row["seconds"] for row in plan(configs, 1)]
+    alone = [plan([config], 1)["seconds"] for config in configs]
+    together = [row["seconds"] for row in plan(configs, 1)["runs"]]
     shares = [1, 1 / 2, 1 / 2] * 2
     expected = [share * seconds for share, seconds in zip(shares, alone, strict=True)]
     assert together == pytest.approx(expected)

@@ -17,6 +17,7 @@ COMMAND_LINE = (
     "names.py",
     "option_files.py",
     "options.py",
+    "output.py",
     "sweeping.py",
 )  # files of experiments/commandline that import click
 TORCH = {"numpy", "torch", "torchvision", "PIL"}  # torchvision brings the last
@@ -30,7 +31,7 @@ LIGHT = (  # imported before the command is known
 )
 FLOORS = {  # the rooms of a package, from the ground up; a room imports from lower floors only
     "experiments": [
-        {"pruners"},
+        {"callbacks", "pruners"},
         {"config", "unbuilt"},
         {"resolve", "series"},
         {"runs"},
@@ -83,7 +84,7 @@ def in_functions(tree: ast.AST) -> set[str]:
     return {name for function in functions for name in imported(function)}
 
 
-PRINTS = ("bar.py", "progress.py")  # of experiments/commandline and of prune
+PRINTS = ("bar.py", "console.py", "output.py", "progress.py")  # of commandline and of prune
 
 
 def violations(source: str, package: str) -> set[str]:
