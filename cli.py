@@ -79,8 +79,10 @@ def sweep(**given) -> None:
     Compression 1 is trained once per seed, for all pruners.
     """
     from experiments.commandline import sweeping
+    from experiments.runs.notes import heard
 
-    sweeping.sweep(**given)
+    with progress() as bar, heard([], bar):
+        sweeping.sweep(**given)
 
 
 @main.command()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from experiments.config import RunConfig
 from experiments.runs import files
 from experiments.sweeps.slurm import job_of, lost, queued
-from experiments.sweeps.sweep import state
+from experiments.sweeps.sweep import state, warn_of_packs
 
 STATUSES = ("done", "running", "waiting", "failed")
 
@@ -16,6 +16,7 @@ def status(configs: Sequence[RunConfig]) -> list[dict]:
     A run is running while a process holds its lock. It has failed if its job is in the queue no
     more, too. The reason is that of a failure, otherwise "".
     """
+    warn_of_packs(configs)
     queue = queued() if any(map(job_of, configs)) else {}
     return [{"run": c.directory.name} | _status(c, queue) for c in configs]
 
@@ -42,7 +43,11 @@ def _status(config: RunConfig, queue: Mapping[str, str]) -> dict:
 
 
 def _reason(config: RunConfig) -> str:
+    failure = config.directory / files.FAILURE
+    if failure.exists():
+        return failure.read_text().strip()
     try:
-        return (config.directory / files.FAILURE).read_text().strip()
-    except FileNotFoundError:
-        return f"{config.directory / files.RESULT} is damaged"
+        files.read_result(config.directory / files.RESULT)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return ""
