@@ -15,6 +15,7 @@ from experiments.config import fits, restore
 
 SUMS = "sha256"  # the entry with the sums: name of a file -> sum
 UNSUMMED = ("seconds", "versions", SUMS)
+PLAIN = {str, int, float, bool, type(None)}  # most values: they are summed as they are
 RUN_NAME = re.compile(r".+-seed\d+-[0-9a-f]{8}")
 ACCURACY = ({"top1": float, "top5": float, "loss": float}, None)
 RESULT = {  # entries of result.json -> their kinds, as `fits` takes them
@@ -46,6 +47,8 @@ def checksum(content: object) -> str:
 
 
 def _lasting(content: object) -> object:
+    if type(content) in PLAIN:
+        return content
     if isinstance(content, Mapping):
         return {key: _lasting(value) for key, value in content.items() if key not in UNSUMMED}
     return [_lasting(item) for item in content] if isinstance(content, list | tuple) else content

@@ -52,7 +52,7 @@ def plan(configs: Sequence[RunConfig], jobs: int) -> list[dict]:
     """
     states, taken = _found(configs)
     todo = [config for config in states if config not in taken]
-    seconds = taken | _expected(_clock(taken, min(jobs, len(todo) or 1)), todo, taken)
+    seconds = taken | _expected(_clock(taken, todo, jobs), todo, taken)
     return [
         {"run": config.directory.name, "state": states[config], "seconds": seconds[config]}
         for config in configs
@@ -85,7 +85,7 @@ def sweep(
     todo = [config for config in states if config not in taken]
     for name, place in dict.fromkeys((c.dataset, c.data_dir) for c in todo if c.reads_data):
         locate(name, Path(place))
-    clock = _clock(taken, min(jobs, len(todo) or 1))
+    clock = _clock(taken, todo, jobs)
     progress.note(f"{len(configs)} runs, {_left(clock, todo, taken, jobs)}")
     if not todo:
         return []
@@ -114,10 +114,10 @@ def _found(configs: Sequence[RunConfig]) -> tuple[dict[RunConfig, str], dict[Run
     return states, taken
 
 
-def _clock(taken: Mapping[RunConfig, float], jobs: int) -> Clock:
-    """A clock that has the times of these runs."""
-    clock = Clock(jobs)
-    for config, seconds in taken.items():
+def _clock(taken: Mapping[RunConfig, float], todo: Sequence[RunConfig], jobs: int) -> Clock:
+    """A clock for the runs to do that has the times of the finished ones."""
+    clock = Clock(min(jobs, len(todo) or 1))
+    for config, seconds in taken.items() if todo else ():
         clock.learn(config, seconds)
     return clock
 
@@ -134,7 +134,7 @@ def _expected(
     clock: Clock, todo: Sequence[RunConfig], finished: Iterable[RunConfig]
 ) -> dict[RunConfig, float]:
     """Seconds of each run to do; a training that several share counts for the first of them."""
-    here = [config for config in finished if (config.directory / TRAINED).exists()]
+    here = [c for c in finished if (c.directory / TRAINED).exists()] if todo else []
     done: set[Training] = {training for config in here for training in trainings(config)}
     seconds = {}
     for config in todo:
