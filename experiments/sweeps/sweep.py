@@ -134,7 +134,7 @@ def _expected(
     clock: Clock, todo: Sequence[RunConfig], finished: Iterable[RunConfig]
 ) -> dict[RunConfig, float]:
     """Seconds of each run to do; a training that several share counts for the first of them."""
-    here = [c for c in finished if (c.directory / TRAINED).exists()] if todo else []
+    here = [config for config in finished if (config.directory / TRAINED).exists()]
     done: set[Training] = {training for config in here for training in trainings(config)}
     seconds = {}
     for config in todo:
