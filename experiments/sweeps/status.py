@@ -8,6 +8,7 @@ from experiments.sweeps.slurm import job_of, lost, queued
 from experiments.sweeps.sweep import state, warn_of_packs
 
 STATUSES = ("done", "running", "waiting", "failed")
+DONE = {"status": "done", "reason": ""}
 
 
 def status(configs: Sequence[RunConfig]) -> list[dict]:
@@ -17,8 +18,10 @@ def status(configs: Sequence[RunConfig]) -> list[dict]:
     more, too. The reason is that of a failure, otherwise "".
     """
     warn_of_packs(configs)
-    queue = queued() if any(map(job_of, configs)) else {}
-    return [{"run": c.directory.name} | _status(c, queue) for c in configs]
+    left = [config for config in configs if state(config) != "finished"]
+    queue = queued() if any(map(job_of, left)) else {}  # before their files are read again
+    found = {config: _status(config, queue) for config in left}
+    return [{"run": config.name, **found.get(config, DONE)} for config in configs]
 
 
 def failed(configs: Sequence[RunConfig]) -> list[RunConfig]:
@@ -30,7 +33,7 @@ def failed(configs: Sequence[RunConfig]) -> list[RunConfig]:
 def _status(config: RunConfig, queue: Mapping[str, str]) -> dict:
     found, job = state(config), job_of(config)
     if found == "finished":
-        return {"status": "done", "reason": ""}
+        return DONE
     if files.is_owned(config.directory):
         return {"status": "running", "reason": ""}
     if job in queue:
