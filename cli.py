@@ -80,8 +80,10 @@ def sweep(**given) -> Report:
     Compression 1 is trained once per seed, for all pruners.
     """
     from experiments.commandline import sweeping
+    from experiments.runs.notes import heard
 
-    return sweeping.sweep(**given)
+    with progress() as bar, heard([], bar):
+        return sweeping.sweep(bar, **given)
 
 
 @main.command()

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from math import inf
@@ -122,10 +123,11 @@ class RunConfig:
         later from its value in BEFORE. So a new option renames no old run. `grasp` has a
         temperature in its name, since before `bn` it named what `grasp-text` is now.
         """
-        return Path(self.results).absolute() / self._name
+        return Path(os.path.join(os.getcwd(), self.results, self.name))
 
     @cached_property
-    def _name(self) -> str:
+    def name(self) -> str:
+        """The name of the run's folder."""
         silent = DEFAULTS | BEFORE
         chosen = {name: v for name, v in self.decisive.items() if v != silent[name]}
         if self.pruner == "grasp":
@@ -137,8 +139,7 @@ class RunConfig:
         return f"{model}-{dataset}-{pruner}-{self.compression:g}-seed{self.seed}-{digest}"
 
 
-KINDS = {field.name: field.type for field in fields(RunConfig)}
-DECISIVE = tuple(name for name in KINDS if name not in ELSEWHERE)
+DECISIVE = tuple(field.name for field in fields(RunConfig) if field.name not in ELSEWHERE)
 DEFAULTS = asdict(RunConfig())
 
 
@@ -156,12 +157,11 @@ def restore(stored: Mapping[str, object]) -> RunConfig:
         ValueError: If a field is unknown or has a wrong kind of value, or one is missing that
             every version wrote, or there is no such data set.
     """
-    names = set(DECISIVE)
-    if unknown := set(stored) - names:
+    if unknown := stored.keys() - KINDS.keys():
         raise ValueError(f"the stored config has unknown fields: {', '.join(sorted(unknown))}")
-    if missing := names - set(stored) - set(BEFORE):
+    if missing := KINDS.keys() - stored.keys() - BEFORE.keys():
         raise ValueError(f"the stored config lacks {', '.join(sorted(missing))}")
-    if wrong := [name for name, value in stored.items() if not fits(value, KINDS[name])]:
+    if wrong := [name for name, value in stored.items() if not KINDS[name](value)]:
         raise ValueError(f"{wrong[0]} of the stored config is of a wrong kind")
     if ":" not in stored["dataset"]:  # a user's own is not opened
         known(stored["dataset"])
@@ -171,26 +171,31 @@ def restore(stored: Mapping[str, object]) -> RunConfig:
     return RunConfig(**BEFORE | {**stored, **renamed, **lists})
 
 
-def fits(value: object, kind: object) -> bool:
-    """True if a value that was read from JSON is of this kind. NaN and infinity are no numbers.
+def fits(kind: object) -> Callable[[object], bool]:
+    """Make the function that is True for the values, as read from JSON, of a kind.
+
+    NaN and infinity are no numbers, True is no int, and lists stand for tuples.
 
     Args:
-        value: Lists stand for tuples.
         kind: A type; a union; list, tuple or dict of a type, as in `tuple[int, ...]`; a tuple of
             kinds, one of which is enough; or a dict: entries that the value has, and their kinds.
     """
-    if type(kind) is type and kind is not float:  # most fields; True is no int
-        return type(value) is kind
-    if isinstance(kind, dict):
-        entries = value if isinstance(value, dict) else {}
-        return all(name in entries and fits(entries[name], k) for name, k in kind.items())
     origin, parts = get_origin(kind), get_args(kind)
+    if isinstance(kind, dict):
+        entries = {name: fits(part) for name, part in kind.items()}
+        return lambda v: isinstance(v, dict) and all(n in v and f(v[n]) for n, f in entries.items())
     if isinstance(kind, tuple) or origin is UnionType:
-        return any(fits(value, part) for part in parts or kind)
+        either = [fits(part) for part in parts or kind]
+        return lambda v: any(f(v) for f in either)
     if origin in (list, tuple):
-        return isinstance(value, list | tuple) and all(fits(item, parts[0]) for item in value)
+        item = fits(parts[0])
+        return lambda v: isinstance(v, list | tuple) and all(map(item, v))
     if origin is dict:
-        return isinstance(value, dict) and all(fits(item, parts[1]) for item in value.values())
+        item = fits(parts[1])
+        return lambda v: isinstance(v, dict) and all(map(item, v.values()))
     if kind is float:
-        return type(value) in (int, float) and -inf < value < inf
-    return value is kind
+        return lambda v: type(v) in (int, float) and -inf < v < inf
+    return lambda v: type(v) is (type(None) if kind is None else kind)
+
+
+KINDS = {f.name: fits(f.type) for f in fields(RunConfig) if f.name in DECISIVE}

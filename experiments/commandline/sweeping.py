@@ -5,14 +5,14 @@ from functools import partial
 
 import click
 
-from experiments.commandline.console import parse, program, progress, unfinished
+from experiments.commandline.console import parse, program, unfinished
 from experiments.commandline.options import CLUSTER, LAUNCHERS, epochs_of, part_of
 from experiments.commandline.output import Report
 
 FIELDS = [name.replace("-", "_") for name in LAUNCHERS]
 
 
-def sweep(preset: list[str] | None, **given) -> Report:
+def sweep(bar, preset: list[str] | None, **given) -> Report:
     """Do the runs that the options name, or list them."""
     from experiments.commandline import reports
     from experiments.sweeps import status
@@ -29,8 +29,7 @@ def sweep(preset: list[str] | None, **given) -> Report:
     if where["dry_run"]:
         found = plan(configs, jobs)
         return Report(reports.plan(found, program()), found)
-    with progress() as bar:
-        outcomes = sweeps.sweep(configs, jobs, bar, launcher)
+    outcomes = sweeps.sweep(configs, jobs, bar, launcher)
     rows = sweeps.summary(configs)
     runs = [_run(config, outcomes) for config in configs]
     error = unfinished(outcomes, len(configs))

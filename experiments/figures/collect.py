@@ -78,7 +78,6 @@ def runs(results: Path) -> list[dict]:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If the pack of the folder is damaged.
     """
     found = [_restored(*pair) for pair in read_results(results)]
     if not found:

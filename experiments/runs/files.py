@@ -139,9 +139,6 @@ def finished(results: Path, pattern: str = "*") -> list[Path]:
     Args:
         results: The folder.
         pattern: A pattern, as in a shell, for the name of the run's directory.
-
-    Raises:
-        ValueError: If the pack is damaged.
     """
     own = {path.parent.name for path in results.glob(f"*/{RESULT}")}
     found = matching(own | packed.names(results), pattern)
@@ -167,6 +164,7 @@ def read_results(folder: Path) -> Iterator[tuple[dict, Path]]:
     Warns:
         PassedOver: For each that cannot be read, that is damaged or that of another run.
     """
+    pass_over_nameless(folder)
     for path in finished(folder):
         try:
             yield read_result(path), path.parent
@@ -177,6 +175,12 @@ def read_results(folder: Path) -> Iterator[tuple[dict, Path]]:
 def passed_over(error: Exception) -> None:
     """Warn that a file is left out because of this error."""
     warnings.warn(f"left out: {error}", PassedOver, stacklevel=3)
+
+
+def pass_over_nameless(folder: Path) -> None:
+    """Warn of each line of the folder's pack that is too damaged to name its run."""
+    for sentence in packed.nameless(folder):
+        passed_over(ValueError(sentence))
 
 
 def _read_result(path: Path, directory: str) -> dict:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from experiments.config import RunConfig
+from experiments.config import RunConfig, fits
 from experiments.runs import files
 from experiments.runs.build import initial_model, probe_shape
 from experiments.runs.facts import layer_rows, pruning_facts
@@ -24,7 +24,8 @@ from train.ranks import of_first, rank
 
 CYCLE = "cycle.json"  # written last: a cycle that has it is finished
 ENTRIES = {"cycle": int, "kept": int, "compression": float, "seconds": float}
-ENTRIES |= dict.fromkeys(("untrained", "best", "final"), ACCURACY[0])
+ENTRIES |= dict.fromkeys(("untrained", "best", "final"), ACCURACY)
+CHECKS = {name: fits(kind) for name, kind in ENTRIES.items()}
 
 
 def imp(config: RunConfig, progress: Progress | None = None) -> Path:
@@ -142,7 +143,7 @@ def _finished(
 def _read_cycle(path: Path, config: RunConfig, cycle: int) -> tuple[dict, dict[str, str]]:
     """Read a cycle's entry, and the sums; files of older versions have neither sums nor owner."""
     content = parsed(path.read_bytes())
-    check(content, CYCLE, ENTRIES)
+    check(content, CYCLE, CHECKS)
     sums = content.pop(SUMS, {})
     check_owner(content.pop("run", config.directory.name), config.directory.name)
     if content["cycle"] != cycle:

@@ -77,6 +77,7 @@ def checked(directory: Path, model: str | None = None, dataset: str | None = Non
     config = restore(result["config"])
     for option, named in (("model", model), ("dataset", dataset)):
         _check_trust(directory, option, getattr(config, option), named)
+    _check_presence(directory)
     sums = result.get(SUMS, {})
     layers = files.read_rows(directory / files.LAYERS, files.LAYER_COLUMNS, sums)
     steps = files.read_rows(directory / files.STEPS, files.STEP_COLUMNS, sums)
@@ -89,6 +90,18 @@ def checked(directory: Path, model: str | None = None, dataset: str | None = Non
         if result.get(key, value) != value:
             raise ValueError(f"{directory}: {key} of the masks is not that of {files.RESULT}")
     return Checked(result | facts, here, layers, net, masks)
+
+
+def _check_presence(directory: Path) -> None:
+    """Refuse a run whose tables or masks are gone, or were never here."""
+    gone = [n for n in (files.LAYERS, files.STEPS, files.MASKS) if not (directory / n).exists()]
+    if not gone:
+        return
+    if (directory / files.RESULT).exists():
+        cure = f"move {files.RESULT} away, and the same command makes both again"
+    else:
+        cure = "packs hold results only; repeat the run with another --results folder"
+    raise FileNotFoundError(f"{directory / gone[0]} is not there: {cure}")
 
 
 def _check_trust(directory: Path, option: str, stored: str, named: str | None) -> None:

@@ -15,9 +15,11 @@ from experiments.config import fits, restore
 
 SUMS = "sha256"  # the entry with the sums: name of a file -> sum
 UNSUMMED = ("seconds", "versions", SUMS)
+PLAIN = {str, int, float, bool, type(None)}  # most values: they are summed as they are
 RUN_NAME = re.compile(r".+-seed\d+-[0-9a-f]{8}")
-ACCURACY = ({"top1": float, "top5": float, "loss": float}, None)
-RESULT = {  # entries of result.json -> their kinds, as `fits` takes them
+TEXTS = fits(dict[str, str])
+ACCURACY = {"top1": float, "top5": float, "loss": float}
+RESULT = {  # entries of result.json -> their kinds
     "config": dict,
     "prunable": int,
     "kept": int,
@@ -28,12 +30,13 @@ RESULT = {  # entries of result.json -> their kinds, as `fits` takes them
     "max_prune_cut_ratio": (float, None),
     "steps": int,
     "score_dtype": str,
-    "untrained": ACCURACY,
-    "best": ACCURACY,
-    "final": ACCURACY,
+    "untrained": (ACCURACY, None),
+    "best": (ACCURACY, None),
+    "final": (ACCURACY, None),
     "seconds": dict[str, float],
     "versions": dict,
 }
+CHECKS = {name: fits(kind) for name, kind in RESULT.items()}
 
 
 class Foreign(ValueError):
@@ -46,6 +49,8 @@ def checksum(content: object) -> str:
 
 
 def _lasting(content: object) -> object:
+    if type(content) in PLAIN:
+        return content
     if isinstance(content, Mapping):
         return {key: _lasting(value) for key, value in content.items() if key not in UNSUMMED}
     return [_lasting(item) for item in content] if isinstance(content, list | tuple) else content
@@ -72,8 +77,13 @@ def _refused(constant: str) -> None:
     raise ValueError(f"{constant} is no number")
 
 
-def check(content: object, name: str, kinds: Mapping[str, object]) -> None:
+def check(content: object, name: str, kinds: Mapping[str, Callable[[object], bool]]) -> None:
     """Check the entries of a JSON file of a run, and its own sum if it has one.
+
+    Args:
+        content: As read from JSON.
+        name: Of the file, in the entry of sums.
+        kinds: Its entries, and what `fits` makes of their kinds.
 
     Raises:
         ValueError: With the reason.
@@ -82,9 +92,9 @@ def check(content: object, name: str, kinds: Mapping[str, object]) -> None:
         raise ValueError(f"it holds no entries but {type(content).__name__}")
     if missing := [key for key in kinds if key not in content]:
         raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-    if wrong := [key for key, kind in kinds.items() if not fits(content[key], kind)]:
+    if wrong := [key for key, right in kinds.items() if not right(content[key])]:
         raise ValueError(f"its {wrong[0]} is of a wrong kind")
-    if not fits(sums := content.get(SUMS, {}), dict[str, str]):
+    if not TEXTS(sums := content.get(SUMS, {})):
         raise ValueError(f"its {SUMS} is of a wrong kind")
     if name in sums and sums[name] != checksum(content):
         raise ValueError("its check sum is another: it was changed after it was written")
@@ -104,9 +114,9 @@ def check_result(content: object, name: str, directory: str) -> None:
         Foreign: If the directory's name is that of another run.
         ValueError: If the result is damaged.
     """
-    check(content, name, RESULT)
+    check(content, name, CHECKS)
     config = content["config"]
-    owner = restore(config).directory.name
+    owner = restore(config).name
     renamed = "bn" not in config and config["pruner"] == "grasp"  # `grasp-text` had this name
     if RUN_NAME.fullmatch(directory) and not renamed:
         check_owner(owner, directory)

@@ -30,9 +30,11 @@ def pack(folder: Path) -> list[str]:
 
     Raises:
         FileNotFoundError: If there is no finished run.
-        ValueError: If a file is damaged, or the pack could not give it back byte for byte. The
-            folder then keeps the pack that it had.
+        ValueError: If a file or a line is damaged, or the pack could not give a file back byte
+            for byte. The folder then keeps the pack that it had.
     """
+    for sentence in packed.nameless(folder):
+        raise ValueError(sentence)
     runs = [path.parent for path in files.finished(folder)]
     if not runs:
         raise FileNotFoundError(f"no finished run is in {folder}")
@@ -56,16 +58,23 @@ def unpack(directory: Path) -> bool:
         Whether the directory now has a result: the run is finished.
 
     Raises:
-        ValueError: If the pack is damaged.
+        ValueError: If its lines of the pack are damaged.
+
+    Warns:
+        PassedOver: For each line of the pack that may be its own.
     """
-    path = directory / files.RESULT
-    if not path.exists() and directory.name in packed.names(directory.parent):
-        histories = packed.histories(directory.parent, files.HISTORY_COLUMNS)
-        texts = unpacked(files.read_result(path), histories.get(directory.name, []))
-        directory.mkdir(exist_ok=True)
-        for name, text in texts.items():
-            files.write_text(directory / name, text)
-    return path.exists()
+    path, folder = directory / files.RESULT, directory.parent
+    if path.exists():
+        return True
+    if directory.name not in packed.names(folder):
+        files.pass_over_nameless(folder)
+        return False
+    result = files.read_result(path)
+    history = packed.history(folder, files.HISTORY_COLUMNS, directory.name)
+    directory.mkdir(exist_ok=True)
+    for name, text in unpacked(result, history).items():
+        files.write_text(directory / name, text)
+    return True
 
 
 def unpacked(result: Mapping, history: Sequence[Row]) -> dict[str, str]:

@@ -71,7 +71,9 @@ def experiment(config: RunConfig, progress: Progress | None, pruning: Pruning) -
     progress = progress or Silent()
     result = config.directory / files.RESULT
     with joined(config.device):
-        if of_first(lambda: unpack(config.directory)):
+        with heard([], progress):
+            is_finished = of_first(lambda: unpack(config.directory))
+        if is_finished:
             files.read_result(result)
             progress.note("this run is finished; it is not repeated")
             return result

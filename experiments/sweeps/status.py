@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from experiments.config import RunConfig
 from experiments.runs import files
 from experiments.sweeps.slurm import job_of, lost, queued
-from experiments.sweeps.sweep import state
+from experiments.sweeps.sweep import state, warn_of_packs
 
 STATUSES = ("done", "running", "waiting", "failed")
+DONE = {"status": "done", "reason": ""}
 
 
 def status(configs: Sequence[RunConfig]) -> list[dict]:
@@ -16,8 +17,11 @@ def status(configs: Sequence[RunConfig]) -> list[dict]:
     A run is running while a process holds its lock. It has failed if its job is in the queue no
     more, too. The reason is that of a failure, otherwise "".
     """
-    queue = queued() if any(map(job_of, configs)) else {}
-    return [{"run": c.directory.name} | _status(c, queue) for c in configs]
+    warn_of_packs(configs)
+    left = [config for config in configs if state(config) != "finished"]
+    queue = queued() if any(map(job_of, left)) else {}  # before their files are read again
+    found = {config: _status(config, queue) for config in left}
+    return [{"run": config.name, **found.get(config, DONE)} for config in configs]
 
 
 def counts(rows: Sequence[Mapping]) -> dict[str, int]:
@@ -35,7 +39,7 @@ def failed(configs: Sequence[RunConfig]) -> list[RunConfig]:
 def _status(config: RunConfig, queue: Mapping[str, str]) -> dict:
     found, job = state(config), job_of(config)
     if found == "finished":
-        return {"status": "done", "reason": ""}
+        return DONE
     if files.is_owned(config.directory):
         return {"status": "running", "reason": ""}
     if job in queue:
@@ -48,7 +52,11 @@ def _status(config: RunConfig, queue: Mapping[str, str]) -> dict:
 
 
 def _reason(config: RunConfig) -> str:
+    failure = config.directory / files.FAILURE
+    if failure.exists():
+        return failure.read_text().strip()
     try:
-        return (config.directory / files.FAILURE).read_text().strip()
-    except FileNotFoundError:
-        return f"{config.directory / files.RESULT} is damaged"
+        files.read_result(config.directory / files.RESULT)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return ""

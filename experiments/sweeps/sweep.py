@@ -27,14 +27,22 @@ def state_and_result(config: RunConfig) -> tuple[str, dict | None]:
         return "finished", files.read_result(directory / files.RESULT)
     except FileNotFoundError:
         pass
-    except (ValueError, OSError):
+    except ValueError:
+        return "failed", None
+    except OSError:
         if (directory / files.RESULT).exists():
             return "failed", None
-        raise  # the pack of the whole folder is damaged
+        raise  # the pack of the whole folder cannot be read
     if (directory / files.FAILURE).exists():
         return "failed", None
     started = any((directory / name).exists() for name in (files.MASKS, files.CHECKPOINT))
     return "started" if started else "to do", None
+
+
+def warn_of_packs(configs: Iterable[RunConfig]) -> None:
+    """Warn of each line that is too damaged to name its run, in the packs beside these runs."""
+    for results in dict.fromkeys(config.results for config in configs):
+        files.pass_over_nameless(Path(results))
 
 
 def sweep(
@@ -84,6 +92,7 @@ def sweep(
 
 def found(configs: Sequence[RunConfig]) -> tuple[dict[RunConfig, str], dict[RunConfig, float]]:
     """The states of runs, and the seconds of the finished ones."""
+    warn_of_packs(configs)
     states, taken = {}, {}
     for config in configs:
         states[config], result = state_and_result(config)
@@ -101,7 +110,7 @@ def clock_of(taken: Mapping[RunConfig, float], todo: Sequence[RunConfig], jobs: 
         jobs: The number of processes that do them.
     """
     clock = Clock(min(jobs, len(todo) or 1))
-    for config, seconds in taken.items():
+    for config, seconds in taken.items() if todo else ():
         clock.learn(config, seconds)
     for config, result in elsewhere([config for config in todo if not clock.knows(config)]):
         clock.learn(config, _seconds(result), elsewhere=True)

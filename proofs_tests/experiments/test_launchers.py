@@ -1,6 +1,7 @@
 """The options of a sweep's launchers, and the status of its runs, without a cluster."""
 
 import os
+import shutil
 import sys
 
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 from cli import main
 from experiments.runs import files
 from experiments.sweeps.slurm import Cluster, _parameters, _parts
+from experiments.sweeps.sweep import plan
 from proofs_tests.tools.runs import configured
 from train.files import is_locked, lock
 
@@ -59,6 +61,15 @@ def test_the_status_counts_done_running_waiting_and_failed(tmp_path):
     ]
     listed = sweep(*RUNS, "--retry-failed", "--dry-run", *places).output
     assert runs[2].name in listed and "1 of 1 runs to do" in listed
+
+
+def test_nothing_is_estimated_for_a_sweep_that_is_finished(tmp_path, finished, monkeypatch):
+    """So no network is built for it."""
+    config = configured(tmp_path)
+    shutil.copytree(finished, config.directory)
+    monkeypatch.setattr("experiments.sweeps.cost.guess", lambda _: pytest.fail("it is estimated"))
+    [row] = plan([config], 1)
+    assert row["state"] == "finished" and row["seconds"] > 1
 
 
 def test_a_look_at_a_lock_stops_nobody_for_long(tmp_path):

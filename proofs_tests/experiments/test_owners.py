@@ -150,6 +150,16 @@ def test_a_lost_file_of_an_unfinished_pruning_is_made_again(tmp_path, finished, 
     assert inspect(config.directory).result["kept"] == 5020
 
 
+@pytest.mark.parametrize("name", ["layers.csv", "steps.csv", "masks.npz"])
+def test_a_finished_run_that_has_lost_a_file_is_refused_with_a_cure(copied, finished, name):
+    (copied / name).unlink()
+    cure = "move result.json away, and the same command makes both again"
+    with pytest.raises(FileNotFoundError, match=f"^{copied / name} is not there: {cure}$"):
+        inspect(copied)
+    (copied / "result.json").unlink()
+    assert contents(run(configured(copied.parent)).parent) == contents(finished)
+
+
 @pytest.mark.parametrize("name", ["masks.npz", "checkpoint.pt", "layers.csv"])
 def test_inspect_names_a_file_of_another_run(copied, name):
     other = run(configured(copied.parent.parent / "other", seed=1)).parent

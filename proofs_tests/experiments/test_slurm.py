@@ -1,5 +1,7 @@
 """Sweeps on a real Slurm of one node: jobs are killed and the node is lost, no run is."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +29,7 @@ def slurm(tmp_path):
         yield cluster
     finally:
         cluster.do("stop")
+    assert not cluster.left()
 
 
 def sweep(results: Path, *more: str, options: str = EIGHT_RUNS) -> list[str]:
@@ -39,6 +42,17 @@ def begun(results: Path, but: set[str] = frozenset()) -> set[str]:
     """The runs that are in their training, without these."""
     found = {path.parent.name for path in results.glob(f"*/{CHECKPOINT}")}
     return {name for name in found - set(but) if not (results / name / RESULT).exists()}
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_no_process_is_left_after_a_stop(slurm, lost):
+    """Also if the daemon of the node was killed while it had a job."""
+    slurm.command("sbatch", "--output=/dev/null", "--wrap", "sleep 1000")
+    wait_until(lambda: "RUNNING" in slurm.command("squeue", "--noheader", "--format=%T"), 60)
+    daemon = int((slurm.folder / "slurmd.pid").read_text())
+    assert len(slurm.left() - {daemon}) >= 3  # slurmctld, munged and the job's slurmstepd
+    if lost:
+        os.kill(daemon, signal.SIGKILL)
 
 
 def test_eight_runs_survive_a_killed_job_and_a_lost_node(slurm, tmp_path):

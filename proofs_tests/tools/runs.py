@@ -46,8 +46,18 @@ def timeless(path: Path) -> object:
     if path.name == "checkpoint.pt":
         state = checkpoint.load(path, CPU)
         rows = [{k: v for k, v in row.items() if k != "seconds"} for row in state["history"]]
-        return repr({**state, "history": rows})
+        return plain({**state, "history": rows})
     return path.read_bytes()
+
+
+def plain(value: object) -> object:
+    """The value with bytes in place of tensors, so that `==` compares all of it, bit by bit."""
+    if isinstance(value, torch.Tensor):
+        content = value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        return str(value.dtype), tuple(value.shape), content
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def repeatable(result: dict) -> dict:
@@ -62,10 +72,7 @@ def repeatable(result: dict) -> dict:
 
 def files(directory: Path) -> dict[str, object]:
     """The contents of a run's files by name, without timings."""
-    torch.set_printoptions(precision=20, threshold=10**9)
-    found = {path.name: timeless(path) for path in directory.iterdir() if path.is_file()}
-    torch.set_printoptions(profile="default")
-    return found
+    return {path.name: timeless(path) for path in directory.iterdir() if path.is_file()}
 
 
 def raw(directory: Path) -> dict[str, bytes]:

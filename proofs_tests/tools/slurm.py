@@ -50,6 +50,12 @@ class Slurm:
             kill(pid)
         (self.folder / "slurmd.pid").unlink()
 
+    def left(self) -> set[int]:
+        """The processes that have a file of this cluster open."""
+        links = Path("/proc").glob("[0-9]*/fd/*")
+        here = (link for link in links if target(link).startswith(f"{self.folder}/"))
+        return {int(link.parts[2]) for link in here}
+
     def _processes(self):
         """The processes of this cluster's jobs."""
         here = f"SLURM_CONF={self.folder / 'slurm.conf'}".encode()
@@ -77,6 +83,13 @@ def named(pid: int, file: str) -> str:
         return Path(f"/proc/{pid}/{file}").read_text()
     except OSError:
         return ""
+
+
+def target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""  # it is closed
 
 
 def kill(pid: int) -> None:
