@@ -152,6 +152,22 @@ def export_command(directory: Path, device: str | None, **named: str | None) -> 
 
 
 @main.command()
+@run_argument
+@trusted
+def report(directory: Path, **named: str | None) -> Report:
+    """Write report.html beside the run's files: what inspect shows, with pictures, on one page.
+
+    The page also has the accuracies, the settings and the command of the run. It loads nothing.
+    """
+    with progress() as bar:
+        from experiments.commandline import page
+
+        bar.begin("inspecting", None)
+        path = page.write(directory, **named)
+    return Report(f"report: {path}", {"report": path})
+
+
+@main.command()
 @options(*NETWORK_OPTIONS)
 def diagnose(**given) -> Report:
     """Check a network against the theory: is flow conserved, are scores positive, if not, why?
@@ -187,6 +203,7 @@ def score(**given) -> Report:
 @click.option("--full", is_flag=True, default=None, help="7, critical: also what takes long.")
 @click.option("--best", is_flag=True, default=None, help="Plot the best epochs, as the paper does.")
 @click.option("--format", help="png, pdf, svg, or several: png,pdf.  [png]", **listed(str))
+@click.option("--dark", is_flag=True, default=None, help="On a dark background: NAME-dark.png.")
 @click.option("--weights", help='Figure 0: another network, such as "2,-5;5,1;-1,3|-1,1,1;1,1,-2".')
 @options("model", "dataset", "width", "init", "seed", "device", *PLACE_OPTIONS)
 def figure(number: str, results: str, **given) -> Report:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from experiments.commandline.options import IMP_OPTIONS, RUN_OPTIONS
+
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 CODE = ("model", "dataset", "pruner")  # options that may name a user's code
 DECIDING = (*CODE, "schedule", "recipe")  # of the defaults of others
@@ -95,10 +97,46 @@ def like(path: Path, typed: Mapping[str, object]) -> dict[str, object]:
 def options_of(config) -> dict[str, object]:
     """The fewest options that make a RunConfig: `resolve` of them gives it again."""
     from experiments.config import RunConfig
+    from experiments.pruners import usual_steps
     from experiments.resolve import resolve
 
     default = RunConfig()
     chosen = {name: getattr(config, name) for name in DECIDING}
     chosen = {name: value for name, value in chosen.items() if value != getattr(default, name)}
-    filled = resolve(chosen)
-    return chosen | {n: v for n, v in config.decisive.items() if v != getattr(filled, n)}
+    steps = {} if config.steps is None else {"steps": config.steps}
+    filled = resolve(chosen | steps)  # a schedule needs several steps
+    found = chosen | {n: v for n, v in config.decisive.items() if v != getattr(filled, n)}
+    if config.epochs == 0:
+        found.pop("precision", None)  # of training
+    return found if config.steps == usual_steps(config.pruner, config.schedule) else found | steps
+
+
+def command_of(config) -> list[str]:
+    """The words of the command that makes a run of this configuration, in the usual folders.
+
+    A score of the user's own is not imported.
+    """
+    from dataclasses import replace
+
+    from experiments.config import RunConfig
+    from experiments.pruners import is_own
+
+    own = {"pruner": config.pruner, "steps": config.steps} if is_own(config.pruner) else {}
+    chosen = options_of(replace(config, pruner=RunConfig().pruner) if own else config) | own
+    words = ["synflow", "imp" if config.cycles else "run"]
+    for option in IMP_OPTIONS if config.cycles else RUN_OPTIONS:
+        name = option.split("/")[0]
+        if name.replace("-", "_") in chosen:
+            words += _typed_as(name, chosen[name.replace("-", "_")])
+    return words
+
+
+def _typed_as(name: str, value: object) -> list[str]:
+    """The words of an option with this value."""
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    if isinstance(value, tuple):
+        return [f"--{name}", ",".join(map(str, value)) or "none"]
+    if isinstance(value, float) and value == float(f"{value:g}"):
+        return [f"--{name}", f"{value:g}"]
+    return [f"--{name}", str(value)]

@@ -161,7 +161,7 @@ LAUNCHERS = {  # of a sweep; those of CLUSTER are for --launcher slurm
 }
 CLUSTER = ("partition", "time", "gpus_per_run", "runs_per_job", "ranks_per_run")
 
-TRUSTED = {  # of inspect and export: the modules that a result file names and that may be run
+TRUSTED = {  # of inspect, export and report: the modules that a result names and may be run
     "model": "The run's model, if it is package.module:factory: that module is run.",
     "dataset": "The run's data set, if it is package.module:function: that module is run.",
 }

@@ -51,13 +51,11 @@ def draw_all(results: Path, filters: Mapping[str, object], best: bool = False) -
     Arguments and errors are those of `draw_one`, but there may be several panels.
     """
     panels = collect.panels(_usual(collect.runs(results)), filters)
-    columns = min(len(panels), 4 if len(panels) > 6 else 3)
-    figure, axes = style.grid(len(panels), columns, _caption(panels, best, "figure6"))
+    figure, axes = style.grid(len(panels), _caption(panels, best, "figure6"))
     for axis, panel in zip(axes, panels, strict=True):
         _panel(axis, panel, best, "figure6")
-        style.labels(axis, "compression")
-    for axis in axes[::columns]:
-        style.labels(axis, y=axis_label(best))
+    style.label_all(axes, "compression", axis_label(best))
+    style.share_x(axes)
     style.legend_above(figure, axes)
     rows = [row for panel in panels for row in panel.rows]
     notes = list(_notes(panels, best, "figure6"))

@@ -61,10 +61,11 @@ SEVERAL: dict[str, list[dict]] = {  # figure -> the networks that it has by defa
     "critical": critical.networks(),
 }
 RUN_FILTERS = ("model", "dataset", "width", "best")
-FROM_RUNS_OPTIONS = (*RUN_FILTERS, "format")
-NETWORK_OPTIONS = ("model", "dataset", "width", "init", "seed", "device", "compute", "format")
+LOOK_OPTIONS = ("format", "dark")
+FROM_RUNS_OPTIONS = (*RUN_FILTERS, *LOOK_OPTIONS)
+NETWORK_OPTIONS = ("model", "dataset", "width", "init", "seed", "device", "compute", *LOOK_OPTIONS)
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "0": ("weights",),
+    "0": ("weights", *LOOK_OPTIONS),
     "1": FROM_RUNS_OPTIONS,
     "5": FROM_RUNS_OPTIONS,
     "6": FROM_RUNS_OPTIONS,
@@ -80,6 +81,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 }
 DEFAULTS = {"data_dir": RunConfig().data_dir}
 Drawn = tuple[Path, list[str]]  # the picture's path, and notes
+Made = dict[str, style.Drawing]  # file name -> drawing; the last one is the figure
 
 
 def figure(number: str, results: str, given: Mapping[str, object]) -> Callable[[Progress], Drawn]:
@@ -103,20 +105,18 @@ def figure(number: str, results: str, given: Mapping[str, object]) -> Callable[[
         names = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
         raise ValueError(f"{names} means nothing to figure {number}")
     folder = Path(results).absolute() / "figures"
-    if number == "0":
-        return _worked_example(folder, chosen.get("weights"))
     if number == "table":
         best = chosen.pop("best", False)
         return _hearing(lambda progress: seeds.write(Path(results), chosen, best, folder))
-    formats = chosen.pop("format", ["png"])
+    formats, dark = chosen.pop("format", ["png"]), chosen.pop("dark", False)
     for name in formats:
         one_of("format", name, FORMATS)
     make = _drawing(number, results, chosen)
-    name = f"figure{number}" if number.isdigit() else number
 
     def draw(progress: Progress) -> Drawn:
-        drawing = make(progress)
-        return style.write(drawing, folder, name, formats), drawing.notes
+        made = make(progress)
+        paths = [style.write(made[name], folder, name, formats, dark) for name in made]
+        return paths[-1], list(made.values())[-1].notes
 
     return _hearing(draw)
 
@@ -131,34 +131,32 @@ def _hearing(draw: Callable[[Progress], Drawn]) -> Callable[[Progress], Drawn]:
     return shown
 
 
-def _worked_example(folder: Path, weights: str | None) -> Callable[[Progress], Drawn]:
+def _worked_example(weights: str | None) -> Callable[[Progress], Made]:
     if weights is not None:
         network = small_network.parse(weights)
-        return lambda progress: (worked_example.draw(folder, network), [])
-
-    def draw(progress: Progress) -> Drawn:
-        first_pictures.draw(folder)
-        return worked_example.draw(folder), []
-
-    return draw
+        return lambda progress: {"figure0": worked_example.draw(network)}
+    return lambda progress: first_pictures.draw() | {"figure0": worked_example.draw()}
 
 
-def _drawing(number: str, results: str, chosen: dict) -> Callable[[Progress], style.Drawing]:
+def _drawing(number: str, results: str, chosen: dict) -> Callable[[Progress], Made]:
     """Make the function that computes and draws a figure, without writing it."""
+    name = f"figure{number}" if number.isdigit() else number
+    if number == "0":
+        return _worked_example(chosen.get("weights"))
     if number in FROM_RUNS:
         best = chosen.pop("best", False)
-        return lambda progress: FROM_RUNS[number](Path(results), chosen, best)
+        return lambda progress: {name: FROM_RUNS[number](Path(results), chosen, best)}
     compute = chosen.pop("compute", False)
     full = {"full": chosen.pop("full")} if "full" in chosen else {}
     module = AT_INITIALISATION[number]
     configs = _networks(number, chosen | {"results": results, "epochs": 0})
 
-    def make(progress: Progress) -> style.Drawing:
+    def make(progress: Progress) -> Made:
         if compute:
             before = _computed(results)
             module.compute(configs, progress, **full)
             _say_unchanged(before, results, progress)
-        return module.draw(configs)
+        return {name: module.draw(configs)}
 
     return make
 

@@ -123,7 +123,17 @@ def panels(
     if not groups:
         which = " and ".join(f"{k} {v}" for k, v in filters.items()) or "any setting"
         raise ValueError(f"no trained run of {which} is in these results")
-    return sorted(groups.values(), key=lambda panel: panel.name)
+    return sorted(groups.values(), key=_place)
+
+
+def _place(panel: Panel) -> tuple:
+    return *order(panel.setting["model"], panel.setting["dataset"]), panel.name
+
+
+def order(model: str, dataset: str) -> tuple[int, int]:
+    """The places of a network and a data set in NAMES: the order of panels. Others come last."""
+    places = {name: place for place, name in enumerate(NAMES)}
+    return places.get(model, len(places)), places.get(dataset, len(places))
 
 
 def is_variant(result: Mapping) -> bool:

@@ -44,12 +44,14 @@ def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> st
     panels = collect.panels(known, filters, _row)
     rows = [row for panel in panels for row in panel.rows]
     caption = CAPTION.format(which=WHICH[best][1], seeds=len({row["seed"] for row in rows}))
-    figure, axes = style.panels(len(panels), len(AXES), (4.4, 3.1), caption)
+    figure, axes = style.panels(len(panels), len(AXES), (3.7, 2.9), caption)
     for number, panel in enumerate(panels):
         for place, (column, label) in enumerate(AXES.items()):
             axis = axes[len(AXES) * number + place]
             _panel(axis, panel, column, WHICH[best][0])
             style.labels(axis, label, None if place else axis_label(best))
+    for place in range(len(AXES)):
+        style.share_x(axes[place :: len(AXES)])
     style.legend_above(figure, axes)
     left_out = [f"{len(found) - len(known)} runs of unknown cost are left out"]
     notes = [*_notes(panels), *left_out * (len(known) < len(found))]
@@ -133,8 +135,8 @@ def _name_compressions(axis, rows: list[dict], column: str, accuracy: str) -> No
     for compression, at, values in _points(rows, column, accuracy):
         if compression > 1:
             axis.annotate(
-                f"{compression:.4g}", (at, fmean(values)), (0, -11), textcoords="offset points",
-                fontsize=6.5, color=SYNFLOW, ha="center", zorder=7,
+                style.powers(f"{compression:.4g}"), (at, fmean(values)), (0, -11),
+                textcoords="offset points", fontsize=7, color=SYNFLOW, ha="center", zorder=7,
             )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from math import log10
 from statistics import median
 
 from experiments.config import RunConfig
-from experiments.figures import cells, style
+from experiments.figures import cells, collect, style
 from experiments.figures.collapse import Found, Method, path, save, saved, search
 from experiments.runs.progress import Progress
 
@@ -42,7 +42,6 @@ SLOW = (  # only with `full`, and for the first FEW seeds
     Method("synflow", 1000),
 )
 FEW = 3
-COLUMNS = 3  # of panels
 CAPTION = (
     "Critical compression: the largest at which a path is left, at initialisation; one point for "
     "each seed. Line: the largest that any mask can reach, N over the weights of a shortest path. "
@@ -84,22 +83,28 @@ def draw(configs: Sequence[RunConfig]) -> style.Drawing:
     """
     files = {path(config): config for config in configs}
     results = {config: saved(config) for config in files.values()}
-    results = {config: found for config, found in results.items() if found}
+    results = {config: results[config] for config in sorted(results, key=_order) if results[config]}
     if not results:
         raise cells.nothing(configs[0], "critical")
     images = {found.images for each in results.values() for found in each} - {None}
     text = CAPTION.format(
         images=f"SNIP and GraSP: {' or '.join(sorted(images))}." if images else ""
     )
-    figure, axes = style.grid(len(results), COLUMNS, text)
+    figure, axes = style.grid(len(results), text)
     figure.subplots_adjust(left=1.3 / figure.get_size_inches()[0], wspace=0.12)
     labels = [label for label, _ in _in_order([one for each in results.values() for one in each])]
-    for place, (axis, (config, found)) in enumerate(zip(axes, results.items(), strict=True)):
+    for axis, (config, found) in zip(axes, results.items(), strict=True):
         _panel(axis, found, labels)
-        axis.tick_params(labelleft=place % COLUMNS == 0)
+        axis.tick_params(labelleft=axis.get_subplotspec().is_first_col())
         style.title(axis, cells.title(config))
+    style.label_all(axes, "critical compression")
+    style.share_x(axes)
     rows = [row for config, found in results.items() for row in _rows(config, found)]
     return style.Drawing(figure, rows, list(_notes(results)))
+
+
+def _order(config: RunConfig) -> tuple[int, int]:
+    return collect.order(config.model, config.dataset)
 
 
 def _in_order(found: Sequence[Found]) -> list[tuple[str, list[Found]]]:
@@ -125,7 +130,6 @@ def _panel(axis, found: Sequence[Found], labels: Sequence[str]) -> None:
     axis.set_ylim(len(labels) - 0.5, -0.5)
     axis.axvline(found[0].N / found[0].shortest, color="#111111", lw=1)
     style.log(axis, "x")
-    style.labels(axis, "critical compression")
 
 
 def _rows(config: RunConfig, found: Sequence[Found]) -> Iterator[dict]:

@@ -4,12 +4,11 @@ The first shows Theorem 1 and Theorem 2 for one input. In the second all layers 
 the largest has the lowest average score: one shot removes all of it, Algorithm 1 does not.
 """
 
-from pathlib import Path
-
 import numpy as np
 
-from experiments.figures.canvas import SYNFLOW, canvas, save
+from experiments.figures.canvas import SYNFLOW, canvas
 from experiments.figures.small_network import BLUE, DARK, DASHES, Sketch
+from experiments.figures.style import Drawing
 from experiments.figures.worked_example import NETWORK, draw_left, draw_weights, score_style
 from reference.mlp import Mlp, forward
 from reference.pruning import Masks, all_kept, synflow_prune
@@ -21,24 +20,22 @@ WIDE = Mlp(tuple(np.ones(shape, int) for shape in ((4, 1), (4, 4), (1, 4))))
 COMPRESSION, STEPS = 3, 8
 
 
-def draw(folder: Path) -> None:
-    """Write figure0-saliency.png and figure0-collapse.png into the folder.
+def draw() -> dict[str, Drawing]:
+    """Draw both pictures, by the names of their files.
 
     Raises:
         ValueError: If matplotlib is not installed.
     """
-    saliency, collapse = canvas(10, 4.1), canvas(13, 4.9)
-    folder.mkdir(parents=True, exist_ok=True)
+    saliency, collapse = canvas(10, 4.1), canvas(12, 4.9)
     left, right = _panels(saliency, 2)
     _draw_forward(Sketch(left, NETWORK, "Twelve weights, and one forward pass"))
     _draw_saliency(Sketch(right, NETWORK, "Their synaptic saliency"))
-    save(saliency, folder / "figure0-saliency.png")
-
     dense, one_shot, in_steps = _panels(collapse, 3)
     _draw_averages(Sketch(dense, WIDE, "24 weights of 1, and their scores"))
     _draw_counts(Sketch(one_shot, WIDE, "One shot: keep 8"), masks_of_wide(1))
     _draw_counts(Sketch(in_steps, WIDE, "Algorithm 1 in 8 steps: keep 8"), masks_of_wide(STEPS))
-    save(collapse, folder / "figure0-collapse.png")
+    pictures = {"figure0-saliency": saliency, "figure0-collapse": collapse}
+    return {name: Drawing(picture, [], []) for name, picture in pictures.items()}
 
 
 def masks_of_wide(steps: int) -> Masks:

@@ -11,7 +11,7 @@ from experiments.runs import files
 from experiments.runs.owners import SUMS
 from experiments.series import DENSE
 
-BLUES = ("#08306b", "#1f5fa6", "#4a97c9", "#8cc0dd", "#bcd6e8")  # one cycle is the darkest
+BLUES = ("#08306b", "#1f5fa6", "#4a97c9", "#7fb6d6", "#bcd6e8")  # one cycle is the darkest
 CAPTION_A = (
     "(a) {name}: top-1 accuracy after so many cycles of training and pruning and a final training "
     "({which}); mean and range over seeds. {rewound}"
@@ -42,9 +42,8 @@ def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> st
         )
     imp = _imp_panel(cycles, filters) if any_imp else None
     weights = list(_weights(recorded, filters))
-    figure, axes = style.panels(
-        1, bool(imp) + 2 * bool(weights), (3.1, 2.7), _caption(imp, weights, best)
-    )
+    count = bool(imp) + 2 * bool(weights)
+    figure, axes = style.grid(count, _caption(imp, weights, best), 2.7)
     notes = list(_draw_cycles(axes[0], imp, best)) if imp else []
     if weights:
         notes += _draw_weights(axes[-2:], weights)

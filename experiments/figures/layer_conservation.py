@@ -41,10 +41,11 @@ def draw(configs: Sequence[RunConfig]) -> style.Drawing:
     circles = CIRCLES if cells.comparable(config) else ""
     images = one_shot.images_note(config)
     text = CAPTION.format(model=cells.title(config), circles=circles, images=images)
-    figure, axes = style.panels(1, len(pruners), (2.35, 2.35), text)
+    figure, axes = style.grid(len(pruners), text)
     for axis, pruner in zip(axes, pruners, strict=True):
         _panel(axis, [row for row in rows if row["pruner"] == pruner], style.LOOKS[pruner])
-    style.labels(axes[0], y="average score")
+    style.label_all(axes, "1 / size of the layer", "average score")
+    style.share_x(axes)
     return style.Drawing(figure, rows, list(_notes(rows)))
 
 
@@ -98,7 +99,6 @@ def _panel(axis, rows: list[dict], look: style.Look) -> None:
     if y.max() < 3 * y.min():
         axis.set_ylim(y.min() / 30, y.max() * 30)  # so that equal scores look equal
     style.title(axis, look.label, look.color)
-    style.labels(axis, x="1 / size of the layer")
     text = f"slope {ours.slope:.3f}"
     style.corner(axis, f"{text}\npublished {published.slope:.3f}" if published else text)
 

@@ -45,10 +45,10 @@ def draw(configs: Sequence[RunConfig]) -> style.Drawing:
         images=one_shot.images_note(config),
         sign=", GraSP with the reversed sign" if "grasp-text" in pruners else "",
     )
-    figure, axes = style.panels(1, len(pruners), (2.15, 2.5), text, sharey=True)
+    figure, axes = style.grid(len(pruners), text, sharey=True)
     for axis, pruner in zip(axes, pruners, strict=True):
         _panel(axis, [row for row in rows if row["pruner"] == pruner], style.LOOKS[pruner])
-    style.labels(axes[0], y="fraction of weights remaining")
+    style.label_all(axes, "layer", "fraction of weights remaining")
     return style.Drawing(figure, rows, list(_notes(rows)) if cells.comparable(config) else [])
 
 
@@ -119,9 +119,8 @@ def _panel(axis, rows: list[dict], look: style.Look) -> None:
     tensors = len({row["name"] for row in rows})
     axis.set_xticks([1, 5, 10, 15, 19] if tensors == 19 else [1, tensors])
     style.title(axis, look.label, look.color)
-    style.labels(axis, x="layer")
     exponent = _exponent(_largest(rows))
-    style.corner(axis, f"no empty layer\nup to $4^{{{exponent}}}$", "lower left")
+    style.corner(axis, f"no empty layer\nup to 4^{exponent}", "lower left")
 
 
 def _curve(axis, layers: list[dict], floor: float, **options) -> None:

@@ -11,9 +11,10 @@ from experiments.figures.statistics import pearson, relative_gaps
 from experiments.runs.progress import Progress
 
 CAPTION = (
-    "Total score of the weights into (S_in) and out of (S_out) each channel of {model} at "
-    "initialisation, {units:,} channels between two convolutions. Dotted: exact conservation "
-    "(Theorem 1). Random scores have both signs, on linear axes. r: Pearson's correlation. {images}"
+    "Total score of the weights into ($S_{{in}}$) and out of ($S_{{out}}$) each channel of "
+    "{model} at initialisation, {units:,} channels between two convolutions. Dotted: exact "
+    "conservation (Theorem 1). Random scores have both signs, on linear axes. r: Pearson's "
+    "correlation. {images}"
 )
 
 
@@ -42,10 +43,10 @@ def draw(configs: Sequence[RunConfig]) -> style.Drawing:
         units=len(next(iter(units.values()))),
         images=one_shot.images_note(config),
     )
-    figure, axes = style.panels(1, len(units), (2.35, 2.35), text)
+    figure, axes = style.grid(len(units), text)
     for axis, (pruner, pairs) in zip(axes, units.items(), strict=True):
         _panel(axis, pairs, style.LOOKS[pruner], published.get(pruner))
-    style.labels(axes[0], y="$S_{out}$ of a channel")
+    style.label_all(axes, "$S_{in}$ of a channel", "$S_{out}$ of a channel")
     rows = [
         {"pruner": pruner, "unit": i, "S_in": S_in, "S_out": S_out}
         for pruner, pairs in units.items()
@@ -72,7 +73,6 @@ def _panel(axis, pairs: list, look: style.Look, published: float | None) -> None
         style.log(axis)
     axis.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
     style.title(axis, look.label, look.color)
-    style.labels(axis, x="$S_{in}$ of a channel")
     text = f"r = {pearson(pairs):.3f}"
     style.corner(axis, text if published is None else f"{text}\npublished {published:.3f}")
 

@@ -122,12 +122,11 @@ def draw(configs: Sequence[RunConfig]) -> style.Drawing:
     found = {config: cell for config, cell in loaded.items() if cell is not None}
     if not found:
         raise cells.nothing(configs[0], "precision")
-    figure, axes = style.panels(1, len(found), (2.6, 2.4), CAPTION, sharey=True)
+    figure, axes = style.grid(len(found), CAPTION, 2.4, columns=2, sharey=True)
     for axis, (config, cell) in zip(axes, found.items(), strict=True):
         _panel(axis, cell["iou"])
         style.title(axis, collect.name(config.model, config.width, config.dataset))
-        style.labels(axis, x="step")
-    style.labels(axes[0], y="IoU of the masks")
+    style.label_all(axes, "step", "IoU of the masks")
     style.legend_above(figure, axes)
     return style.Drawing(figure, list(_rows(found)), list(_notes(found)))
 

@@ -84,7 +84,8 @@ def _panel(axis, rows: list[dict], schedule: str) -> None:
                   ms=3.5, mew=0, lw=1.5)  # fmt: skip
         if None not in theirs:
             axis.plot(steps, theirs, "o", mfc="none", mec=style.INK, mew=0.7, ms=6, alpha=0.7)
-        axis.text(steps[-1] * 1.06, ours[-1], f"$10^{{{exponent:g}}}$", fontsize=7, va="center")
+        power = style.powers(f"10^{exponent:g}")
+        axis.text(steps[-1] * 1.06, ours[-1], power, fontsize=7, va="center", color=style.INK)
     axis.axhline(1, color=style.INK, ls=":", lw=1)
     style.log(axis)
     axis.set_xlim(0.85, 175)

@@ -1,9 +1,10 @@
 """The style of all figures: one colour, marker and line for each pruner, and plain axes.
 
 SynFlow is red, as in the paper. Colour-blind readers can distinguish the other colours. In grey
-print, markers and lines distinguish all pruners.
+print, any two curves differ in lightness, or in marker and line.
 """
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from experiments.figures.canvas import SYNFLOW, canvas, save
+from experiments.figures.dark import darken
 from experiments.runs.files import write_rows
 from experiments.series import Series
 
@@ -22,7 +24,7 @@ class Look(NamedTuple):
 
     label: str
     color: str
-    marker: str
+    marker: object  # as matplotlib names it
     line: object
 
 
@@ -31,15 +33,19 @@ LOOKS = {
     "magnitude": Look("Magnitude", "#e69f00", "s", (0, (5, 1.5))),
     "snip": Look("SNIP", "#56b4e9", "^", (0, (4, 1.2, 1, 1.2))),
     "grasp": Look("GraSP", "#0b4f9e", "v", (0, (7, 1.2, 1, 1.2, 1, 1.2))),
-    "grasp-text": Look("GraSP (text)", "#999933", "H", (0, (2, 1.2, 6, 1.2))),
+    "grasp-text": Look("GraSP (text)", "#999933", "X", (0, (2, 1.2, 6, 1.2))),
     "synflow": Look("SynFlow", SYNFLOW, "D", "-"),
     "synflow-l2": Look("SynFlow-L2", "#cc6677", "d", (0, (8, 1.5))),
     "synflow certified": Look("SynFlow certified", "#7b1113", "P", (0, (3, 1))),
     "skeletonization": Look("Skeletonization", "#cc79a7", "<", (0, (2, 1))),
     "taylor-fo": Look("Taylor-FO", "#5a4a1f", ">", (0, (6, 2, 2, 2))),
 }
-OTHERS = ("#1b9e77", "#6a3d9a", "#a6761d", "#111111", "#b15928", "#00798c")  # for ablations
-MARKERS = "X*hpd8"
+OTHERS = ("#1b9e77", "#4f2382", "#b15928", "#111111", "#d4a72c", "#005f73")  # for ablations
+MARKERS = ("*", (4, 1, 0), (3, 1, 0), "p", (3, 1, 180), "h")
+LINES = ((1, 1), (6, 1), (3, 1, 1, 1), (2, 2), (9, 1, 1, 1, 1, 1), (4, 3))
+WIDEST = 8.2  # inches: at 800 pixels the smallest text is 9 pixels high
+POWER = re.compile(r"\b(\d+)\^(?:\((.*?)\)|(-?\d+(?:\.\d+)?))")
+SCIENTIFIC = re.compile(r"\b(\d+(?:\.\d+)?)e\+?(-?)0*(\d+)\b")
 
 
 def look(series: Series, place: int = 0) -> Look:
@@ -54,7 +60,7 @@ def look(series: Series, place: int = 0) -> Look:
 def other(label: str, place: int) -> Look:
     """Get the look of the `place`-th curve that has no entry in LOOKS."""
     i = place % len(OTHERS)
-    return Look(label, OTHERS[i], MARKERS[i], (0, (1 + i, 1)))
+    return Look(label, OTHERS[i], MARKERS[i], (0, LINES[i]))
 
 
 class Drawing(NamedTuple):
@@ -65,14 +71,42 @@ class Drawing(NamedTuple):
     notes: list[str]
 
 
-def write(drawing: Drawing, folder: Path, name: str, formats: Sequence[str] = ("png",)) -> Path:
-    """Write NAME.csv and NAME.FORMAT for each of FORMATS; return the path of the first picture."""
+def write(
+    drawing: Drawing,
+    folder: Path,
+    name: str,
+    formats: Sequence[str] = ("png",),
+    dark: bool = False,
+) -> Path:
+    """Write NAME.FORMAT for each of FORMATS, and NAME.csv if the drawing has rows.
+
+    A dark picture is NAME-dark.FORMAT.
+
+    Returns:
+        The path of the first picture.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder / f"{name}.csv", drawing.rows[0], drawing.rows)
-    paths = [folder / f"{name}.{suffix}" for suffix in formats]
+    if drawing.rows:
+        write_rows(folder / f"{name}.csv", drawing.rows[0], drawing.rows)
+    if dark:
+        darken(drawing.figure)
+    stem = f"{name}-dark" if dark else name
+    paths = [folder / f"{stem}.{suffix}" for suffix in formats]
     for path in paths:
         save(drawing.figure, path)
     return paths[0]
+
+
+def powers(text: str) -> str:
+    """Write the powers in a text as matplotlib draws them: 10^4 and 1e+04 with a superscript."""
+    text = POWER.sub(lambda found: f"${found[1]}^{{{found[2] or found[3]}}}$", text)
+    return SCIENTIFIC.sub(_scientific, text)
+
+
+def _scientific(found: re.Match) -> str:
+    number, sign, exponent = found.groups()
+    factor = "" if number == "1" else f"{number}\\times"
+    return f"${factor}10^{{{sign}{exponent}}}$"
 
 
 def panels(rows: int, columns: int, size: tuple[float, float], caption: str, **options):
@@ -82,7 +116,7 @@ def panels(rows: int, columns: int, size: tuple[float, float], caption: str, **o
         The figure, and its axes in reading order.
     """
     width, height = columns * size[0] + 0.5, rows * size[1]
-    lines = textwrap.wrap(caption, int(width * 17))
+    lines = [powers(line) for line in textwrap.wrap(caption, int(width * 17))]
     below = 0.5 + 0.17 * len(lines)
     figure = canvas(width, height + below)
     axes = figure.subplots(rows, columns, squeeze=False, **options)
@@ -103,9 +137,11 @@ def panels(rows: int, columns: int, size: tuple[float, float], caption: str, **o
     return figure, list(axes.flat)
 
 
-def grid(count: int, columns: int, caption: str):
-    """Make a figure of `count` axes for accuracy curves, in rows of up to `columns`."""
-    figure, axes = panels(-(-count // columns), columns, (3.1, 2.5), caption)
+def grid(count: int, caption: str, height: float = 2.5, columns: int = 3, **options):
+    """Make a figure of `count` axes in rows of up to `columns`, no wider than WIDEST."""
+    columns = min(count, columns)
+    size = min(3.4, (WIDEST - 0.5) / columns), height
+    figure, axes = panels(-(-count // columns), columns, size, caption, **options)
     for axis in axes[count:]:
         axis.remove()
     return figure, axes[:count]
@@ -132,7 +168,7 @@ def log(axes, which: str = "xy") -> None:
         axis = getattr(axes, f"{name}axis")
         axis.set_minor_locator(LogLocator(subs=(2, 5)))
         axis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(1, 1)))
-        axis.set_tick_params(which="minor", labelsize=6.5, labelcolor=INK)
+        axis.set_tick_params(which="minor", labelsize=7, labelcolor=INK)
 
 
 def curve(axes, points: Iterable[tuple[float, list[float]]], look: Look, **options) -> None:
@@ -140,22 +176,38 @@ def curve(axes, points: Iterable[tuple[float, list[float]]], look: Look, **optio
     x, values = zip(*points, strict=True)
     axes.fill_between(x, [min(v) for v in values], [max(v) for v in values],
                       color=look.color, alpha=0.18, lw=0)  # fmt: skip
-    usual = {"ls": look.line, "lw": 1.6, "marker": look.marker, "ms": 3.8, "mew": 0, "zorder": 3}
+    size = 5.5 if look.marker in MARKERS else 3.8
+    usual = {"ls": look.line, "lw": 1.6, "marker": look.marker, "ms": size, "mew": 0, "zorder": 3}
     means = [fmean(v) for v in values]
     axes.plot(x, means, color=look.color, label=look.label, **usual | options)
 
 
 def title(axes, text: str, color: str = INK) -> None:
-    """Set the title of a panel."""
-    axes.set_title(text, fontsize=9.5, color=color, fontweight="bold", pad=5)
+    """Set the title of a panel, smaller if it is wider than the panel."""
+    room = axes.get_position().width * axes.figure.get_size_inches()[0] * 72  # points
+    size = max(7, min(9.5, room / (0.62 * len(text))))
+    axes.set_title(powers(text), fontsize=size, color=color, fontweight="bold", pad=5)
 
 
 def labels(axes, x: str | None = None, y: str | None = None) -> None:
     """Label the axes for which a text is given."""
     if x:
-        axes.set_xlabel(x, fontsize=8.5, color=INK)
+        axes.set_xlabel(powers(x), fontsize=8.5, color=INK)
     if y:
-        axes.set_ylabel(y, fontsize=8.5, color=INK)
+        axes.set_ylabel(powers(y), fontsize=8.5, color=INK)
+
+
+def label_all(axes: Iterable, x: str | None = None, y: str | None = None) -> None:
+    """Label the x axis of each panel, and the y axis of those at the left."""
+    for axis in axes:
+        labels(axis, x, y if axis.get_subplotspec().is_first_col() else None)
+
+
+def share_x(axes: Sequence) -> None:
+    """Give panels one range of x, that of all of them."""
+    limits = [end for axis in axes for end in axis.get_xlim()]
+    for axis in axes:
+        axis.set_xlim(min(limits), max(limits))
 
 
 def legend(axes, **options) -> None:
@@ -170,7 +222,8 @@ def legend_above(figure, axes: Sequence) -> None:
         handles, names = axis.get_legend_handles_labels()
         found |= dict(zip(names, handles, strict=True))
     width, height = figure.get_size_inches()
-    rows = -(-len(found) // max(1, int(width / 1.3)))
+    entry = 0.6 + 0.067 * max(map(len, found))  # inches
+    rows = -(-len(found) // max(1, int(width / entry)))
     columns = -(-len(found) // rows)  # rows of equal length
     figure.subplots_adjust(top=1 - (0.4 + 0.2 * rows) / height)
     figure.legend(
@@ -184,7 +237,7 @@ def corner(axes, text: str, place: str = "upper left", **more) -> None:
     x = 0.04 if "left" in place else 0.97
     y = 0.96 if "upper" in place else 0.04
     axes.text(
-        x, y, text, transform=axes.transAxes, fontsize=7.2, color=INK, zorder=9,
+        x, y, powers(text), transform=axes.transAxes, fontsize=7.2, color=INK, zorder=9,
         ha="left" if "left" in place else "right", va="top" if "upper" in place else "bottom",
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}, **more,
     )  # fmt: skip

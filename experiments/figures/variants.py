@@ -18,7 +18,6 @@ CAPTION = (
 )
 ALLOCATED = "; {}: the number of weights in each layer is that of the allocation"
 AS_USUAL = "as usual"
-COLUMNS = 3
 
 
 class Small(NamedTuple):
@@ -45,13 +44,12 @@ def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> st
     caption = CAPTION.format(
         names=networks, which=WHICH[best][1], seeds=seeds, allocations=_allocations(rows)
     )
-    columns = min(len(shown), COLUMNS)
-    figure, axes = style.grid(len(shown), columns, caption)
+    figure, axes = style.grid(len(shown), caption)
     names = sorted({variant for small in shown for variant in small.curves} - {AS_USUAL})
     for axis, small in zip(axes, shown, strict=True):
         _panel(axis, small, names, best)
-    for axis in axes[::columns]:
-        style.labels(axis, y=axis_label(best))
+    style.label_all(axes, "compression", axis_label(best))
+    style.share_x(axes)
     style.legend_above(figure, axes)
     return style.Drawing(figure, collect.table(rows), list(_notes(shown, best)))
 
@@ -101,7 +99,6 @@ def _panel(axis, small: Small, names: list[str], best: bool) -> None:
             style.curve(axis, points, style.other(variant, names.index(variant)), zorder=4)
     axis.set_ylim(bottom=0)
     style.title(axis, small.title)
-    style.labels(axis, "compression")
 
 
 def _notes(shown: list[Small], best: bool) -> Iterator[str]:

@@ -6,14 +6,13 @@ over each cut. Below: one shot against Algorithm 1. Any other small network is d
 
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from experiments.figures.canvas import SYNFLOW, canvas, save
+from experiments.figures.canvas import SYNFLOW, canvas
 from experiments.figures.small_network import BLUE, DARK, DASHES, PALE, Sketch, Style, tallest
-from experiments.runs.files import write_rows
+from experiments.figures.style import Drawing
 from reference.mlp import Mlp
 from reference.pruning import Masks, all_kept, exponential, kept, masked, prune_steps
 from reference.saliency import magnitude, synflow_objective, synflow_scores
@@ -36,23 +35,17 @@ class Panel(NamedTuple):
     step: Step
 
 
-def draw(folder: Path, network: Mlp = NETWORK) -> Path:
-    """Write figure0.png and figure0.csv into the folder, which is made if it is missing.
+def draw(network: Mlp = NETWORK) -> Drawing:
+    """Draw the network, its flow, and three prunings of it.
 
     Args:
-        folder: The folder of pictures.
         network: At most as large as `small_network.parse` allows.
-
-    Returns:
-        The path of the picture.
 
     Raises:
         ValueError: If matplotlib is not installed.
     """
     L = max(2, len(network.weights))
     figure = canvas(10 * (L + 0.6) / 2.6, 7.6 * (tallest(network) + 0.45) / 3.45)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder / "figure0.csv", COLUMNS, table(network))
     above = figure.add_gridspec(1, 2, left=0.01, right=0.99, top=0.95, bottom=0.42, wspace=0.02)
     below = figure.add_gridspec(1, 3, left=0.01, right=0.99, top=0.35, bottom=0.01, wspace=0.02)
     N = kept(all_kept(network))
@@ -63,8 +56,7 @@ def draw(folder: Path, network: Mlp = NETWORK) -> Path:
     for place, panel in zip(below, pruned_panels(network), strict=True):
         title = f"{panel.name}: keep {kept(panel.masks)}"
         _draw_pruned(Sketch(figure.add_subplot(place), network, title), network, panel)
-    save(figure, folder / "figure0.png")
-    return folder / "figure0.png"
+    return Drawing(figure, list(table(network)), [])
 
 
 def pruned_panels(network: Mlp = NETWORK) -> Iterator[Panel]:

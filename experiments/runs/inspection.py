@@ -29,6 +29,8 @@ class Inspection(NamedTuple):
     layers: list[dict]  # rows of layers.csv, and "effective", "dead_inputs", "dead_outputs"
     compact: str  # what `compact` would leave, in a sentence
     moved: str | None  # how far pruning can move the outputs; None where no bound is known
+    steps: list[dict]  # rows of steps.csv
+    networks: tuple[nn.Module, nn.Module] | None  # masked, and compact; None if there is none
 
 
 class Checked(NamedTuple):
@@ -37,6 +39,7 @@ class Checked(NamedTuple):
     result: dict  # of result.json, with the facts that older versions did not write
     config: RunConfig  # for the CPU
     layers: list[dict]  # rows of layers.csv
+    steps: list[dict]  # rows of steps.csv
     model: nn.Module  # at initialisation
     masks: dict[str, Tensor]
 
@@ -65,7 +68,8 @@ def inspect(directory: Path, model: str | None = None, dataset: str | None = Non
         name = row["name"]
         row |= {"effective": int(live[name].sum())}
         row |= dict(zip(("dead_inputs", "dead_outputs"), dead[name], strict=True))
-    return Inspection(run.result, run.layers, _left(directory, run), _moved(run))
+    compact, networks = _left(directory, run)
+    return Inspection(run.result, run.layers, compact, _moved(run), run.steps, networks)
 
 
 def checked(directory: Path, model: str | None = None, dataset: str | None = None) -> Checked:
@@ -89,7 +93,7 @@ def checked(directory: Path, model: str | None = None, dataset: str | None = Non
     for key, value in facts.items():
         if result.get(key, value) != value:
             raise ValueError(f"{directory}: {key} of the masks is not that of {files.RESULT}")
-    return Checked(result | facts, here, layers, net, masks)
+    return Checked(result | facts, here, layers, steps, net, masks)
 
 
 def _check_presence(directory: Path) -> None:
@@ -130,14 +134,14 @@ def network(directory: Path, run: Checked, device: str = "cpu") -> nn.Module:
     return release(model).eval()
 
 
-def _left(directory: Path, run: Checked) -> str:
-    """The number of parameters that `compact` leaves, or the reason why it cannot."""
+def _left(directory: Path, run: Checked) -> tuple[str, tuple[nn.Module, nn.Module] | None]:
+    """The number of parameters that `compact` leaves, and both networks; or why it cannot."""
     try:
         masked = network(directory, run)
         small = compact(masked, torch.zeros(2, *probe_shape(run.config)))
     except (ValueError, FileNotFoundError) as error:
-        return f"no smaller network: {error}"
-    return parameters_left(masked, small)
+        return f"no smaller network: {error}", None
+    return parameters_left(masked, small), (masked, small)
 
 
 def _moved(run: Checked) -> str | None:

@@ -191,6 +191,8 @@ LINES = {
     "inspect a b": 2,
     "export": 2,
     "export a b": 2,
+    "report": 2,
+    "report nowhere": 1,
     "export nowhere": 1,
     "export nowhere --device tpu": 2,
     "data": 2,

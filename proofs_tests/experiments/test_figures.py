@@ -199,8 +199,8 @@ def test_a_figure_is_written_in_each_format_that_is_named(tmp_path):
 
 def test_a_legend_has_rows_of_equal_length():
     drawn, [axis] = style.panels(1, 1, (6.2, 3.6), "")
-    for i in range(6):  # five fit beside each other
-        axis.plot([0, 1], [i, i], label=f"curve {i}")
+    for i in range(6):  # four fit beside each other
+        axis.plot([0, 1], [i, i], label=f"curve number {i}")
     style.legend_above(drawn, [axis])
     assert drawn.legends[0]._ncols == 3
 

@@ -1,14 +1,18 @@
 """Options from a TOML file or from the result of another run."""
 
 import json
+import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from cli import main
-from experiments.commandline.option_files import options_of
+from experiments.commandline.console import configured
+from experiments.commandline.option_files import command_of, options_of
+from experiments.config import RunConfig
 from experiments.resolve import resolve
 from experiments.runs.files import read_result
 
@@ -23,6 +27,9 @@ RUNS = [
     {"compression": 1.0, "recipe": "paper", "epochs": 7, "lr_drops": (2, 4)},
     {"model": "vgg16", "dataset": "cifar100", "recipe": "published", "steps": 7},
     {"exclude": ("5*",), "steps": 1, "scope": "local"},
+    {"pruner": "snip", "schedule": "linear", "steps": 50, "lr": 0.0123456789},
+    {"epochs": 0, "compression": 3.3333333333333335},
+    {"epochs": 3, "lr_drops": (), "record_weights": True, "compile": True},
 ]
 
 
@@ -46,6 +53,26 @@ def test_options_of_a_configuration_make_it_again(given):
     options = options_of(config)
     assert resolve({**options, "device": "cpu"}) == config
     assert set(options) <= {*given, "device", "precision"}  # none that was not given
+
+
+def made_by(words: list[str]) -> RunConfig:
+    """The configuration that a command line makes."""
+    command = main.commands[words[1]]
+    context = command.make_context(words[1], words[2:])
+    return configured(context.params | {"device": "cpu"})
+
+
+@pytest.mark.parametrize("given", [*RUNS, {"cycles": 2, "epochs": 3, "rewind": False}])
+def test_the_command_of_a_configuration_makes_it_again(given):
+    config = resolve({**given, "device": "cpu"})
+    assert made_by(command_of(config)) == config
+
+
+def test_the_command_names_an_own_score_and_its_steps_and_does_not_import_it():
+    config = replace(resolve({"steps": 1, "epochs": 0}), pruner="no_such_module:score")
+    words = command_of(config)
+    assert shlex.join(words[:4]) == "synflow run --pruner no_such_module:score"
+    assert words[words.index("--steps") + 1] == "1"
 
 
 def test_a_run_like_another_is_that_run(tmp_path):

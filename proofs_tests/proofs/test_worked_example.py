@@ -128,13 +128,10 @@ def test_fractions_and_decimals_are_drawn_exactly(tmp_path):
     ["2", "0,1;2,3|0,0", "1,1,1,1,1,1|2;2;2;2;2;2|1,1,1,1,1,1|3;3;3;3;3;3"],
     ids=["one weight", "no path", "the largest picture"],
 )
-def test_the_smallest_the_largest_and_a_closed_network_are_drawn(weights, tmp_path, monkeypatch):
+def test_the_smallest_the_largest_and_a_closed_network_are_drawn(weights):
     """No division by R = 0, and all words and numbers are inside the picture."""
     pytest.importorskip("matplotlib")
-    drawn = []
-    monkeypatch.setattr(figure_0, "save", lambda picture, path: drawn.append(picture))
-    figure_0.draw(tmp_path, small_network.parse(weights))
-    (picture,) = drawn
+    picture = figure_0.draw(small_network.parse(weights)).figure
     texts = [text for axes in picture.axes for text in (*axes.texts, axes.title)]
     assert len(texts) > 20
     for text in texts:
