@@ -1,12 +1,6 @@
 (* Theorem 1 and Theorem 2 with their equations. *)
 
-From mathcomp Require Import all_ssreflect ssralg ssrnum.
 From SynFlow Require Import network.
-Set Implicit Arguments.
-Unset Strict Implicit.
-Unset Printing Implicit Defensive.
-Import GRing.Theory Num.Theory.
-Local Open Scope ring_scope.
 
 Section Conservation.
 Variable R : realFieldType.
@@ -24,9 +18,7 @@ Proof. by rewrite /dR_dz subnn. Qed.
 Theorem equation_2 net x dR_dy l i :
   \sum_(k < width net l.+2) synaptic_saliency net x dR_dy l.+1 k i
     = dR_dinputs net x dR_dy l.+1 i * phi net (preactivations net x l i).
-Proof.
-by rewrite big_distrl; apply: eq_bigr => k _; rewrite /synaptic_saliency /dR_dW mulrAC.
-Qed.
+Proof. by rewrite big_distrl; apply: eq_bigr => k _; rewrite /synaptic_saliency /dR_dW mulrAC. Qed.
 
 (* Eq. 3: what enters it adds up to dR/dz z. *)
 Theorem equation_3 net x dR_dy l i :
@@ -38,8 +30,7 @@ by rewrite /synaptic_saliency /dR_dW -mulrA (mulrC (inputs _ _ _ _)).
 Qed.
 
 (* Theorem 1: S_in = S_out at every hidden neuron. *)
-Theorem theorem_1 net x dR_dy l i :
-  homogeneous net -> (l < last net)%N ->
+Theorem theorem_1 net x dR_dy l i : homogeneous net -> (l < last net)%N ->
   \sum_(j < width net l) synaptic_saliency net x dR_dy l i j
     = \sum_(k < width net l.+2) synaptic_saliency net x dR_dy l.+1 k i.
 Proof. by move=> hom lt_l; rewrite equation_2 equation_3 chain_rule // hom mulrA. Qed.
@@ -64,14 +55,10 @@ have split m : \sum_(i < width net m.+1) dR_dz net x dR_dy m i * crossed net x C
     = \sum_(j < width net m) dR_dinputs net x dR_dy m j * crossed_inputs net x C m j
       + \sum_(i < width net m.+1) \sum_(j < width net m)
           (C m i j)%:R * synaptic_saliency net x dR_dy m i j.
-  transitivity (\sum_(i < width net m.+1) \sum_(j < width net m)
-      (dR_dz net x dR_dy m i * W net m i j * crossed_inputs net x C m j
-       + (C m i j)%:R * synaptic_saliency net x dR_dy m i j)).
-    apply: eq_bigr => i _; rewrite big_distrr; apply: eq_bigr => j _ /=.
-    rewrite mulrA mulrDr; congr (_ + _); rewrite /synaptic_saliency /dR_dW mulrCA; congr (_ * _).
-    by rewrite mulrAC.
-  under eq_bigr do rewrite big_split; rewrite big_split exchange_big; congr (_ + _).
-  by apply: eq_bigr => j _; rewrite big_distrl.
+  under [X in _ = X + _]eq_bigr do rewrite big_distrl /=.
+  rewrite exchange_big -big_split; apply: eq_bigr => i _; rewrite big_distrr -big_split.
+  apply: eq_bigr => j _ /=; rewrite mulrA mulrDr; congr (_ + _).
+  by rewrite mulrCA /synaptic_saliency /dR_dW mulrAC.
 elim: l => [|l IH] le_l; rewrite split big_ord_recr /=.
   by rewrite big1 ?big_ord0 // => j _; rewrite mulr0.
 rewrite -IH ?(ltnW le_l) //; congr (_ + _); apply: eq_bigr => i _.
@@ -79,31 +66,33 @@ by rewrite chain_rule // -mulrA.
 Qed.
 
 Lemma longer_path net l i j p : open_path net l p -> p l = j -> (i < width net l.+1)%N ->
-  W net l i j != 0 ->
-  open_path net l.+1 (fun m => if (m <= l)%N then p m else i).
+  W net l i j != 0 -> open_path net l.+1 (fun m => if (m <= l)%N then p m else i).
 Proof.
-case=> wide nonzero pl lt_i Wij; split=> m le_m.
-  case: ifP => [|gt_m]; first exact: wide.
-  by have -> : m = l.+1 by apply/eqP; rewrite eqn_leq le_m ltnNge gt_m.
-rewrite ltnS in le_m; rewrite le_m; case: ltnP => [|le_lm]; first exact: nonzero.
-by have -> : m = l; [apply/eqP; rewrite eqn_leq le_m | rewrite pl].
+case=> wide nonzero pl lt_i Wij; split=> m; rewrite ?ltnS leq_eqVlt => /predU1P[->|lt_m].
+- by rewrite ltnn.
+- by rewrite ltnS in lt_m; rewrite lt_m wide.
+- by rewrite eqxx ltnn /= pl.
+by rewrite lt_m orbT nonzero.
 Qed.
 
 (* If all paths to a neuron cross C equally often, it counts that often. *)
-Lemma crossed_equally_often net x C l i c : homogeneous net ->
-  (forall p, open_path net l p -> p l = i -> (crossings C l p)%:R = c) -> (i < width net l)%N ->
-  crossed_inputs net x C l i = c * inputs net x l i.
+Lemma crossed_equally_often net x C l i c : homogeneous net -> (i < width net l.+1)%N ->
+  (forall p, open_path net l.+1 p -> p l.+1 = i -> (crossings C l.+1 p)%:R = c) ->
+  crossed net x C l i = c * preactivations net x l i.
 Proof.
-move=> hom; elim: l i c => [|l IH] i c often lt_i.
-  by rewrite -(often (fun _ => i)) // /crossings ?big_ord0 ?mul0r //; split=> // m; rewrite leqn0 => /eqP->.
-rewrite /= hom mulrCA -/(preactivations net x l i); congr (_ * _).
-rewrite big_distrr; apply: eq_bigr => j _ /=; case: (eqVneq (W net l i j) 0) => [->|Wij].
+move=> hom; elim/ltn_ind: l i c => l IH i c lt_i often.
+rewrite [RHS]big_distrr; apply: eq_bigr => j _ /=; case: (eqVneq (W net l i j) 0) => [->|Wij].
   by rewrite !mul0r mulr0.
-rewrite (IH j (c - (C l i j)%:R)) // => [|p open pl].
-  by rewrite mulrBl subrK mulrCA.
-rewrite -(often _ (longer_path open pl lt_i Wij)) ?ltnn // /crossings big_ord_recr natrD /=.
-rewrite ltnn leqnn pl addrK; congr (_%:R); apply: eq_bigr => m _.
-by rewrite ltn_ord ltnW ?ltn_ord.
+have before p : open_path net l p -> p l = j -> (crossings C l p)%:R = c - (C l i j)%:R.
+  move=> open pl; rewrite -(often _ (longer_path open pl lt_i Wij)) ?ltnn // /crossings.
+  rewrite big_ord_recr natrD /= ltnn leqnn pl addrK; congr (_%:R); apply: eq_bigr => m _.
+  by rewrite ltn_ord ltnW ?ltn_ord.
+rewrite [RHS]mulrCA -[c](subrK (C l i j)%:R) mulrDl; congr (_ * (_ + _)).
+case: l => [|l] in IH i j lt_i often Wij before *.
+  rewrite -(before (fun _ => j)) /crossings ?big_ord0 ?mul0r //.
+  by split=> // m; rewrite leqn0 => /eqP->.
+rewrite -[LHS]/(phi' net _ * crossed net x C l j) (IH l (ltnSn l) j _ (ltn_ord j) before).
+by rewrite [inputs _ _ _ _]/= hom mulrCA.
 Qed.
 
 (* Eq. 8: the saliency of the weights into the outputs, <dR/dy, y>. *)
@@ -114,24 +103,17 @@ Theorem equation_8 net x dR_dy :
 Proof. by apply: eq_bigr => i _; rewrite equation_3 dR_dz_last. Qed.
 
 (* Theorem 2, at the outputs: for every set of weights that each path crosses exactly once. *)
-Theorem theorem_2 net x dR_dy C :
-  homogeneous net -> exactly_once net C ->
+Theorem theorem_2 net x dR_dy C : homogeneous net -> exactly_once net C ->
   over net C (synaptic_saliency net x dR_dy)
     = \sum_(i < width net (last net).+1) dR_dy i * output net x i.
 Proof.
 move=> hom once; rewrite /over -over_below // dR_dz_last; apply: eq_bigr => i _; congr (_ * _).
-apply: eq_bigr => j _; case: (eqVneq (W net (last net) i j) 0) => [->|Wij]; first by rewrite !mul0r.
-rewrite (@crossed_equally_often _ _ _ _ _ (1 - (C (last net) i j)%:R)) // => [|p open pl].
-  by rewrite mulrBl subrK mul1r.
-apply: (canRL (addrK _)); rewrite -natrD -[RHS]mulr1n; congr (_%:R).
-rewrite -[RHS](once _ (longer_path open pl (ltn_ord i) Wij)) /crossings big_ord_recr /=.
-rewrite ltnn leqnn pl; congr (_ + _)%N.
-by apply: eq_bigr => m _; rewrite ltn_ord ltnW ?ltn_ord.
+by rewrite (crossed_equally_often (c := 1) x hom (ltn_ord i)) ?mul1r // => p open _; rewrite once.
 Qed.
 
 Lemma layer_once net l : (l <= last net)%N -> exactly_once net (fun m _ _ => m == l).
 Proof.
-move=> le_l p _; rewrite /crossings (bigD1 (Ordinal (le_l : l < (last net).+1)%N)) //= eqxx.
+rewrite -ltnS => lt_l p _; rewrite /crossings (bigD1 (Ordinal lt_l)) //= eqxx.
 by rewrite big1 // => m ne; apply/eqP; rewrite eqb0; exact: ne.
 Qed.
 
@@ -139,22 +121,19 @@ Lemma over_layer net l S : (l <= last net)%N ->
   over net (fun m _ _ => m == l) S
     = \sum_(i < width net l.+1) \sum_(j < width net l) S l i j :> R.
 Proof.
-move=> le_l; rewrite /over (bigD1 (Ordinal (le_l : l < (last net).+1)%N)) //= [X in _ + X]big1.
-  by rewrite addr0; apply: eq_bigr => i _; apply: eq_bigr => j _; rewrite eqxx mul1r.
-move=> m ne; rewrite big1 // => i _; rewrite big1 // => j _.
-by have /negPf-> : m != l :> nat; [exact: ne | rewrite mul0r].
+rewrite -ltnS => lt_l; rewrite /over (bigD1 (Ordinal lt_l)) //= [X in _ + X]big1 => [|m].
+  by rewrite addr0; do 2!apply: eq_bigr => ? _; rewrite eqxx mul1r.
+by rewrite -val_eqE => /negPf /= ->; do 2!(rewrite big1 // => ? _); rewrite mul0r.
 Qed.
 
 (* Theorem 2, for a layer. *)
-Theorem theorem_2_layer net x dR_dy l :
-  homogeneous net -> (l <= last net)%N ->
+Theorem theorem_2_layer net x dR_dy l : homogeneous net -> (l <= last net)%N ->
   \sum_(i < width net l.+1) \sum_(j < width net l) synaptic_saliency net x dR_dy l i j
     = \sum_(i < width net (last net).+1) dR_dy i * output net x i.
 Proof. by move=> hom le_l; rewrite -over_layer // theorem_2 //; apply: layer_once. Qed.
 
 (* Theorem 2, at the inputs. *)
-Theorem theorem_2_inputs net x dR_dy :
-  homogeneous net ->
+Theorem theorem_2_inputs net x dR_dy : homogeneous net ->
   \sum_(j < width net 0) dR_dinputs net x dR_dy 0 j * x j
     = \sum_(i < width net (last net).+1) dR_dy i * output net x i.
 Proof.
@@ -164,8 +143,7 @@ by rewrite /synaptic_saliency /dR_dW mulrAC.
 Qed.
 
 (* Theorem 2, for the cuts of Eq. 7. *)
-Theorem theorem_2_cut net x dR_dy S :
-  homogeneous net -> closed_downstream net S ->
+Theorem theorem_2_cut net x dR_dy S : homogeneous net -> closed_downstream net S ->
   (forall j, (j < width net 0)%N -> ~~ S 0%N j) ->
   (forall i, (i < width net (last net).+1)%N -> S (last net).+1 i) ->
   over net (cut S) (synaptic_saliency net x dR_dy)
@@ -185,9 +163,8 @@ Theorem theorem_2_footnote : exists net C, homogeneous net /\ footnote_3 net C /
   over net C (synaptic_saliency net (@ones R) (@ones R))
     <> \sum_(i < width net (last net).+1) ones R i * output net (@ones R) i.
 Proof.
-pose width l := if (l == 1%N) || (l == 2%N) then 2%N else 1%N.
-pose C : masks := fun l i j => if l == 0%N then i == 0%N else
-  if l == 1%N then (i == 1%N) && (j == 1%N) else j == 0%N.
+pose width := nth 0%N [:: 1; 2; 2; 1]%N.
+pose C : masks := fun l i j => nth false [:: i == 0; (i == 1) && (j == 1); j == 0]%N l.
 pose net := Mlp width 2 (fun _ _ _ => 1 : R) id (fun _ => 1).
 have open p : (forall m, (m < 4)%N -> (p m < width m)%N) -> open_path net 3 p.
   by move=> wide; split=> // m _; apply: oner_neq0.
@@ -197,11 +174,9 @@ exists net, C; split; [by move=> z; rewrite /= mul1r | split; [split|]].
 - move=> l i j /and3P[]; rewrite /C; move: l i j => [|[|[|l]]] [|[|i]] [|[|j]] //= _ _ _ _;
     [exists (fun m => m == 2%N) | exists (fun m => (m == 1%N) || (m == 2%N))
      | exists (fun m => m == 1%N)].
-  all: try by apply: open => -[|[|[|[|m]]]].
-  all: rewrite /crossings ?big_ord_recr ?big_ord0 /=.
-  all: try by [].
-rewrite /over /= !big_ord_recl !big_ord0 /synaptic_saliency /dR_dW /dR_dz /output /preactivations /=.
-rewrite !big_ord_recl !big_ord0 /=.
+  all: try by [apply: open => -[|[|[|[|m]]]] | rewrite /crossings ?big_ord_recr ?big_ord0 /=].
+rewrite /over /= !big_ord_recl !big_ord0 /=.
+rewrite /synaptic_saliency /dR_dW /dR_dz /output /preactivations /= !big_ord_recl !big_ord0 /=.
 rewrite /ones !(mul1r, mulr1, mul0r, add0r, addr0) -[1]/(1%:R) -!natrD.
 by move/eqP; rewrite eqr_nat.
 Qed.

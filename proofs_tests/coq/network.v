@@ -1,14 +1,15 @@
 (* Definitions only, no theorem: the counterpart of mlp.py, saliency.py and pruning.py in
    reference/. README.md in this folder explains how to read them.
 
-   R is any ordered field: the fractions, or the real numbers. Arithmetic is exact. *)
+   R is any ordered field: the fractions, or the real numbers. Arithmetic is exact.
+   The first lines set the notation of MathComp, in the other files, too. *)
 
-From mathcomp Require Import all_ssreflect ssralg ssrnum.
-Set Implicit Arguments.
-Unset Strict Implicit.
-Unset Printing Implicit Defensive.
-Import GRing.Theory Num.Theory.
-Local Open Scope ring_scope.
+From mathcomp Require Export all_ssreflect ssralg ssrnum.
+#[export] Set Implicit Arguments.
+#[export] Unset Strict Implicit.
+#[export] Unset Printing Implicit Defensive.
+Export Order.Theory GRing.Theory Num.Theory.
+Open Scope ring_scope.
 
 Section Definitions.
 Variable R : realFieldType.
@@ -99,6 +100,10 @@ Definition absolute (net : mlp) : mlp :=
 
 Definition ones (i : nat) : R := 1.
 
+(* The network with other weights. *)
+Definition with_weights (net : mlp) (W' : nat -> nat -> nat -> R) : mlp :=
+  Mlp (width net) (last net) W' (phi net) (phi' net).
+
 (* reference/pruning.py *)
 
 Definition masks := nat -> nat -> nat -> bool.  (* true = kept *)
@@ -106,7 +111,7 @@ Definition masks := nat -> nat -> nat -> bool.  (* true = kept *)
 Definition all_kept : masks := fun _ _ _ => true.
 
 Definition masked (net : mlp) (mu : masks) : mlp :=
-  Mlp (width net) (last net) (fun l i j => (mu l i j)%:R * W net l i j) (phi net) (phi' net).
+  with_weights net (fun l i j => (mu l i j)%:R * W net l i j).
 
 Definition kept (net : mlp) (mu : masks) : nat :=
   \sum_(l < (last net).+1) \sum_(i < width net l.+1) \sum_(j < width net l) mu l i j.
@@ -184,5 +189,34 @@ Definition prune_size (net : mlp) (mu mu' : masks) : R :=
   over net (removed mu mu') (synflow_scores (masked net mu)).
 
 Definition cut_size (net : mlp) (mu : masks) : R := synflow_objective (masked net mu).
+
+(* reference/corollaries.py *)
+
+(* Over all paths to an output, the sum of |x| times each |W|. *)
+Definition path_strengths (net : mlp) (x : nat -> R) : nat -> R :=
+  output (absolute net) (fun j => `|x j|).
+
+(* reference/architecture.py *)
+
+(* There are finitely many independent draws e and outcomes v. Draw e has the outcome v with
+   probability pr e v. Weight W l i j is the value of the outcome of draw l i j. *)
+Variables (E V : finType) (pr : E -> V -> R) (value : V -> R) (draw : nat -> nat -> nat -> E).
+
+(* The network, if draw e has the outcome f e. *)
+Definition drawn (net : mlp) (f : {ffun E -> V}) : mlp :=
+  with_weights net (fun l i j => value (f (draw l i j))).
+
+(* E[R], the mean over all outcomes of all draws, *)
+Definition expected_objective (net : mlp) : R :=
+  \sum_(f : {ffun E -> V}) (\prod_e pr e (f e)) * synflow_objective (drawn net f).
+
+(* and the network of E|w|. *)
+Definition mean_magnitudes (net : mlp) : mlp :=
+  with_weights net (fun l i j => \sum_v pr (draw l i j) v * `|value v|).
+
+(* Weights of two layers never share a draw. *)
+Definition independent_layers (net : mlp) : Prop :=
+  forall l i j l' i' j', is_weight net l i j -> is_weight net l' i' j' ->
+    draw l i j = draw l' i' j' -> l = l'.
 
 End Definitions.

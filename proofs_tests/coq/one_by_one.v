@@ -1,12 +1,6 @@
 (* Many steps: Theorem 3, the Axiom, and `certified` of reference/corollaries.py. *)
 
-From mathcomp Require Import all_ssreflect ssralg ssrnum.
 From SynFlow Require Import network synaptic_flow pruning.
-Set Implicit Arguments.
-Unset Strict Implicit.
-Unset Printing Implicit Defensive.
-Import Order.Theory GRing.Theory Num.Theory.
-Local Open Scope ring_scope.
 
 Section OneByOne.
 Variable R : realFieldType.
@@ -48,9 +42,8 @@ exact: ltnW.
 Qed.
 
 (* Theorem 3: such a run satisfies the Axiom after each step, *)
-Theorem theorem_3_axiom net run t :
-  path_open net -> synflow_one_by_one net run -> (t <= kept net all_kept)%N ->
-  axiom net (run t).
+Theorem theorem_3_axiom net run t : path_open net -> synflow_one_by_one net run ->
+  (t <= kept net all_kept)%N -> axiom net (run t).
 Proof.
 by move=> open one le_t mu' same /max_compression; rewrite same => many; apply/theorem_3.
 Qed.
@@ -76,37 +69,38 @@ split=> [/max_compression|]; last by rewrite run_kept ?leq_subr // subKn.
 by rewrite run_kept ?ltn_subrL ?(leq_trans _ le_LN) // subnS subKn //= ltnn.
 Qed.
 
-Lemma without_one net mu l i j : is_weight net l i j -> mu l i j ->
-  kept net mu = (kept net (fun m h k => mu m h k && ((m, h, k) != (l, i, j)))).+1.
+(* The weights as one finite set. *)
+Definition weight net := {l : 'I_(last net).+1 & ('I_(width net l.+1) * 'I_(width net l))%type}.
+
+Definition at_weight (A : Type) net (f : nat -> nat -> nat -> A) (e : weight net) : A :=
+  f (tag e) (tagged e).1 (tagged e).2.
+
+Lemma at_weight_inj net : injective (@at_weight _ net (fun l i j => (l, i, j))).
 Proof.
-case/and3P=> le_l lt_i lt_j kept_e; rewrite -ltnS in le_l.
-have one : kept net (fun m h k => (m, h, k) == (l, i, j)) = 1%N.
-  rewrite /kept (bigD1 (Ordinal le_l)) //= (bigD1 (Ordinal lt_i)) //= (bigD1 (Ordinal lt_j)) //=.
-  rewrite eqxx !big1 // => [m ne|h ne|k ne]; rewrite ?big1 // => *; rewrite ?big1 // => *.
-  - by apply/eqP; rewrite eqb0 !xpair_eqE (negPf (ne : m != l :> nat)).
-  - by apply/eqP; rewrite eqb0 !xpair_eqE (negPf (ne : h != i :> nat)) andbF.
-  by apply/eqP; rewrite eqb0 !xpair_eqE (negPf (ne : k != j :> nat)) andbF.
-have parts m h k : mu m h k
-    = (((m, h, k) == (l, i, j)) + (mu m h k && ((m, h, k) != (l, i, j))))%N :> nat.
-  by case: eqP => [[-> -> ->]|_]; rewrite ?kept_e ?andbT ?andbF.
-by rewrite -add1n -one; do 3!(rewrite -big_split; apply: eq_bigr => ? _ /=); apply: parts.
+case=> l [i j] [l' [i' j']] []; rewrite /= => /val_inj el; case: _ / el i' j' => i' j'.
+by move=> /val_inj-> /val_inj->.
+Qed.
+
+Lemma kept_card net mu : kept net mu = #|[pred e : weight net | at_weight mu e]|.
+Proof.
+rewrite -sum1_card [RHS]big_mkcond; transitivity (\sum_(e : weight net) at_weight mu e)%N.
+  by rewrite /kept; under eq_bigr do rewrite pair_bigA; rewrite sig_big_dep.
+by apply: eq_bigr => e _; rewrite inE; case: (at_weight mu e).
 Qed.
 
 Lemma lowest net S mu : (0 < kept net mu)%N -> {mu' | keep_top net S mu (kept net mu).-1 mu'}.
 Proof.
-move=> pos; pose weight := {l : 'I_(last net).+1 & ('I_(width net l.+1) * 'I_(width net l))%type}.
-pose at_ (A : Type) (f : nat -> nat -> nat -> A) (e : weight) :=
-  f (tag e) (tagged e).1 (tagged e).2.
-case: (pickP (at_ _ mu)) => [e0 kept_e0 | none]; last first.
-  move: pos; rewrite /kept big1 // => l _; rewrite big1 // => i _; rewrite big1 // => j _.
-  by apply/eqP; rewrite eqb0; apply/negbT; exact: (none (existT _ l (i, j))).
-case: (@Order.TotalTheory.arg_minP _ _ _ e0 (at_ _ mu) (at_ _ S) kept_e0).
-case=> l [i j] kept_e least.
-exists (fun m h k => mu m h k && ((m, h, k) != (l : nat, i : nat, j : nat))); split; [|split].
-- by move=> m h k /andP[].
-- by rewrite (@without_one net mu l i j) // /is_weight -ltnS !ltn_ord.
-move=> m h k m' h' k' _ /and3P[le_m lt_h lt_k] ->; rewrite negbK => /eqP[-> -> ->] /andP[kept_m _].
-exact: (least (existT _ (Ordinal (le_m : m' < (last net).+1)%N) (Ordinal lt_h, Ordinal lt_k))).
+rewrite kept_card.
+case: (pickP [pred e : weight net | at_weight mu e]) => [e0 kept_e0 _|/eq_card0-> //].
+case: (@Order.TotalTheory.arg_minP _ _ _ e0 _ (at_weight S) kept_e0) => e kept_e least.
+exists (fun l i j => mu l i j && ((l, i, j) != at_weight (fun l i j => (l, i, j)) e)).
+split; [|split].
+- by move=> l i j /andP[].
+- rewrite kept_card [in RHS](cardD1 e) (kept_e : e \in [pred d | at_weight mu d]) add1n.
+  apply: eq_card => d; rewrite !inE andbC.
+  by rewrite -(inj_eq (@at_weight_inj net)).
+move=> l i j l' i' j' _ /and3P[le_l lt_i lt_j] ->; rewrite negbK => /eqP[-> -> ->] /andP[kept_l _].
+exact: (least (existT _ (Ordinal (le_l : l' < (last net).+1)%N) (Ordinal lt_i, Ordinal lt_j))).
 Qed.
 
 (* A run of Theorem 3 exists. *)
@@ -129,8 +123,7 @@ Qed.
 
 (* `certified` of reference/corollaries.py never stops early: while more than L weights are left,
    the prune size of the lowest is below R, *)
-Theorem certified net mu mu' :
-  path_open (masked net mu) -> ((last net).+1 < kept net mu)%N ->
+Theorem certified net mu mu' : path_open (masked net mu) -> ((last net).+1 < kept net mu)%N ->
   keep_top net (synflow_scores (masked net mu)) mu (kept net mu).-1 mu' ->
   prune_size net mu mu' < cut_size net mu.
 Proof.
@@ -139,8 +132,7 @@ by rewrite -subn1 subKn ?mul1n // (leq_trans _ many).
 Qed.
 
 (* so it reaches N / L, here in single steps. *)
-Theorem certified_reaches net :
-  path_open net -> exists run, synflow_one_by_one net run /\
+Theorem certified_reaches net : path_open net -> exists run, synflow_one_by_one net run /\
     (forall t, (t < kept net all_kept - (last net).+1)%N ->
        prune_size net (run t) (run t.+1) < cut_size net (run t)) /\
     kept net (run (kept net all_kept - (last net).+1)%N) = (last net).+1.

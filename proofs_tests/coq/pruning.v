@@ -1,12 +1,6 @@
 (* One step: Theorem 4, and what Theorem 3 says of a step. *)
 
-From mathcomp Require Import all_ssreflect ssralg ssrnum.
 From SynFlow Require Import network conservation synaptic_flow.
-Set Implicit Arguments.
-Unset Strict Implicit.
-Unset Printing Implicit Defensive.
-Import Order.Theory GRing.Theory Num.Theory.
-Local Open Scope ring_scope.
 
 Section Pruning.
 Variable R : realFieldType.
@@ -37,10 +31,7 @@ by apply: le; rewrite /is_weight -ltnS !ltn_ord.
 Qed.
 
 Lemma over_scale net C c S : over net C (fun l i j => c * S l i j) = c * over net C S.
-Proof.
-do 3!(rewrite big_distrr; apply: eq_bigr => ? _ /=).
-by rewrite mulrCA.
-Qed.
+Proof. do 3!(rewrite big_distrr; apply: eq_bigr => ? _ /=). by rewrite mulrCA. Qed.
 
 Lemma over_removed net mu mu' S : (forall l i j, mu' l i j -> mu l i j) ->
   over net mu S = over net (removed mu mu') S + over net mu' S.
@@ -54,44 +45,32 @@ Lemma kept_over net mu : (kept net mu)%:R = over net mu (fun _ _ _ => 1).
 Proof. by do 3!(rewrite natr_sum; apply: eq_bigr => ? _); rewrite mulr1. Qed.
 
 (* The removed weights have at most their share of the total score. *)
-Lemma share net S mu keep mu' : keep_top net S mu keep mu' ->
-  over net (removed mu mu') S * (kept net mu)%:R <= (kept net mu - keep)%:R * over net mu S.
-Proof.
-case=> sub [keep_eq low]; have all := over_removed net S sub.
-have := over_removed net (fun _ _ _ => 1) sub; rewrite -!kept_over keep_eq => count.
-have le_keep : (keep <= kept net mu)%N.
-  by rewrite -(ler_nat R) count ler_addr ler0n.
-rewrite natrB // count addrK all !mulrDr [X in X + _ <= _]mulrC ler_add2l -keep_eq !kept_over.
-suff: over net (removed mu mu') (fun l i j => over net mu' (fun _ _ _ => 1) * S l i j)
-    <= over net (removed mu mu') (fun _ _ _ => over net mu' S * 1).
-  by rewrite !over_scale mulrC [X in _ -> _ <= X]mulrC.
-apply: over_le => l i j weight; rewrite mulr1.
-case: (boolP (removed mu mu' l i j)) => [/andP[kept_e lost_e]|]; last by rewrite !mul0r.
-rewrite !mul1r; suff: over net mu' (fun _ _ _ => S l i j * 1) <= over net mu' S.
-  by rewrite over_scale mulrC.
-apply: over_le => l' i' j' weight'; rewrite mulr1.
-by case: (boolP (mu' l' i' j')) => [?|]; rewrite ?mul0r // !mul1r; apply: low.
-Qed.
-
-Lemma over_all_layers net mu S total :
-  (forall l, (l <= last net)%N -> \sum_(i < width net l.+1) \sum_(j < width net l)
-     (mu l i j)%:R * S l i j = total) ->
-  over net mu S = (last net).+1%:R * total.
-Proof.
-move=> each; rewrite /over (eq_bigr (fun _ => total)) => [|l _]; last by apply: each; rewrite -ltnS.
-by rewrite sumr_const card_ord mulr_natl.
-Qed.
-
 Lemma small_share net S mu keep mu' total : 0 < total ->
   (forall l, (l <= last net)%N -> \sum_(i < width net l.+1) \sum_(j < width net l)
      (mu l i j)%:R * S l i j = total) ->
   keep_top net S mu keep mu' -> ((kept net mu - keep) * (last net).+1 < kept net mu)%N ->
   over net (removed mu mu') S < total.
 Proof.
-move=> pos each top few; have := share top; rewrite (over_all_layers each) mulrA -natrM => le.
-have many : 0 < (kept net mu)%:R :> R by rewrite ltr0n (leq_trans _ few).
-rewrite -(ltr_pmul2r many) (le_lt_trans le) // mulrC ltr_pmul2l //.
-by rewrite ltr_nat.
+move=> pos each [sub [<- low]]; have all := over_removed net S sub.
+have -> : kept net mu = (kept net (removed mu mu') + kept net mu')%N.
+  by apply/eqP; rewrite -(eqr_nat R) natrD !kept_over -over_removed.
+rewrite addnK => few; rewrite -(ltr_pmul2l (_ : 0 < (kept net (removed mu mu') + kept net mu')%:R)).
+  2: by rewrite ltr0n (leq_trans _ few).
+have layers : over net mu S = (last net).+1%:R * total.
+  rewrite /over (eq_bigr (fun _ => total)) => [|l _]; last by apply: each; rewrite -ltnS.
+  by rewrite sumr_const card_ord mulr_natl.
+apply: le_lt_trans (_ : (kept net (removed mu mu'))%:R * over net mu S < _); last first.
+  by rewrite layers mulrA -natrM ltr_pmul2r ?ltr_nat.
+rewrite all natrD mulrDl mulrDr ler_add2l !kept_over.
+suff: over net (removed mu mu') (fun l i j => over net mu' (fun _ _ _ => 1) * S l i j)
+    <= over net (removed mu mu') (fun _ _ _ => over net mu' S * 1).
+  by rewrite !over_scale [X in _ <= X -> _]mulrC.
+apply: over_le => l i j weight; rewrite mulr1.
+case: (boolP (removed mu mu' l i j)) => [/andP[kept_e lost_e]|]; last by rewrite !mul0r.
+rewrite !mul1r; suff: over net mu' (fun _ _ _ => S l i j * 1) <= over net mu' S.
+  by rewrite over_scale mulrC.
+apply: over_le => l' i' j' weight'; rewrite mulr1.
+by case: (boolP (mu' l' i' j')) => [?|]; rewrite ?mul0r // !mul1r; apply: low.
 Qed.
 
 (* Theorem 4, for any scores that are positive and conserved by layer (Eq. 9, Eq. 10): a step
