@@ -136,7 +136,7 @@ def architecture_flow(
             return found
         spread = {n: _spread(*drawn[n]) if share > 0 else 0.0 for n, share in found.layers.items()}
         found = found._replace(deviation=of_single_weights(found.layers, means, spread, shapes))
-        if found.bounds or found.orders or (1 + mode.units) * mode.largest > LARGEST:
+        if found.bounds or found.orders or (1 + mode.units) * mode.entries > LARGEST:
             return found
         followed = exact(model, theta, call, means, spread, mode.units)
     if followed is None or not isclose(followed[0], found.log_R, rel_tol=1e-9, abs_tol=1e-9):

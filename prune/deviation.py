@@ -21,7 +21,7 @@ from prune.scoring import Tensors
 from prune.skeleton import RULES, WEIGHTED
 from prune.skeleton.roles import in_place
 
-LARGEST = 2**22  # entries of a stream with all its rows
+LARGEST = 2**24  # entries of all streams with all their rows
 UNITS = {func for func, rule in RULES.items() if rule is RULES[F.relu]}
 
 

@@ -39,7 +39,7 @@ class Powers(TorchFunctionMode):
         orders: The names of those that took a minimum, a median or another order.
         uses: Weight -> how often a function read it.
         units: The number of outputs of all layers of equal weights.
-        largest: The number of entries of the largest stream.
+        entries: The number of entries of all streams.
     """
 
     def __init__(self, uniform: Mapping[Tensor, Tensor]):
@@ -50,13 +50,13 @@ class Powers(TorchFunctionMode):
         self.exponents = WeakTensorKeyDictionary()
         self.maxima: set[str] = set()
         self.orders: set[str] = set()
-        self.units = self.largest = 0
+        self.units = self.entries = 0
 
     def hold(self, x: Tensor) -> Tensor:
         """Return a copy of a floating input, as a stream."""
         y = x.clone()
         self.exponents[y] = 0
-        self.largest = max(self.largest, y.numel())
+        self.entries += y.numel()
         return y
 
     def total(self, streams: Sequence[Tensor]) -> tuple[Tensor, int]:
@@ -125,7 +125,7 @@ class Powers(TorchFunctionMode):
         for result in tensors_in((out,), {}):
             if result.is_floating_point():
                 self.exponents[result] = k
-                self.largest = max(self.largest, result.numel())
+                self.entries += result.numel()
         new = isinstance(out, Tensor) and out in self.exponents and not out._is_view()
         if not new or out.numel() == 0 or any(out is t for t in streams):
             return out

@@ -41,14 +41,13 @@ def moments(init: str, name: str, network: nn.Module) -> str | Init:
 
 def draw(init: str, name: str, network: nn.Module) -> None:
     """Draw all prunable weights anew."""
-    if init == "published":
-        initial.published(network, name)
-        return
     for weight in prunable(network).values():
         if init == "paper":
             nn.init.kaiming_normal_(weight)
         else:
             nn.init.kaiming_uniform_(weight, a=sqrt(5))  # +- 1 / sqrt(fan_in)
+    if init == "published":  # which leaves some as PyTorch draws them
+        initial.published(network, name)
 
 
 def drawn_flow(

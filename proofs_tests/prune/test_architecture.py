@@ -197,7 +197,7 @@ def test_inits_differ_by_a_factor_for_each_weight_on_a_path():
 @pytest.mark.parametrize(
     "network, init, words",
     [
-        (nn.Linear(2, 2), "kaiming", "init must be one of paper, torch or a function"),
+        (nn.Linear(2, 2), "kaiming", "init must be one of paper, fan_out, torch or a function"),
         (nn.ReLU(), "paper", "nothing to prune"),
         (lambda: [float(x) for x in torch.linspace(0, 1, 3)], "paper", "give the network itself"),
         (kinds.made("scripted"), "paper", "before torch.jit"),

@@ -148,7 +148,7 @@ UNKNOWN = {
         nn.Linear(3, 3), kinds.Function(lambda x: x.flatten()[:3][None])
     ),
     "a product of matrices": Parameter,
-    "too many units": lambda: nn.Sequential(nn.Linear(3, 2100), nn.Linear(2100, 3)),
+    "too many units": lambda: nn.Sequential(nn.Linear(3, 5000), nn.Linear(5000, 3)),
     "a maximum": lambda: nn.Sequential(nn.Linear(3, 3), kinds.Function(lambda x: x.amax(1))),
     "weights used twice": lambda: nn.Sequential(*[nn.Linear(3, 3)] * 2),
 }
