@@ -5,15 +5,16 @@ These are equal within each layer. So no weight, no seed and no large number is 
 """
 
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import replace
-from math import isfinite, log, pi, prod, sqrt
+from math import isclose, isfinite, log, pi, prod, sqrt
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from prune.positive import Pass, is_shift, positive_pass
+from prune.deviation import LARGEST, exact, of_single_weights
+from prune.hollow import hollow
+from prune.positive import Pass, positive_pass, reading
 from prune.powers import Powers
 from prune.probe import Probe, ones
 from prune.scoring import differentiated, undisturbed
@@ -30,16 +31,20 @@ class ArchitectureFlow(NamedTuple):
         log_R: log of the mean of R; None if no path leads from input to output.
         layers: Name of a weight -> the mean number of its entries on a path, each path weighted by
             its strength. It is the mean sum of the scores of that weight over the mean of R.
-        deviation: The relative standard deviation of R from draw to draw that single weights make
-            if all entries of a weight count alike; the true one is larger.
-        bounds: The reasons why log_R is a lower bound of log E[R] and not equal to it: maxima, and
-            weights that are used more than once. Empty otherwise.
+        deviation: The relative standard deviation of R from draw to draw.
+        exact: False if `deviation` is only what single weights make if all entries of a weight
+            count alike. It is no larger than the true one where log_R is equal to log E[R].
+        bounds: The reasons why log_R is a lower bound of log E[R] and not equal to it: maxima,
+            norms, and weights that are used more than once. Empty otherwise.
+        orders: The reasons why log_R may lie on either side: minima, medians and other orders.
     """
 
     log_R: float | None
     layers: dict[str, float]
     deviation: float | None
+    exact: bool
     bounds: tuple[str, ...]
+    orders: tuple[str, ...]
 
     @property
     def path_length(self) -> float | None:
@@ -66,10 +71,19 @@ def fan_in(shape: torch.Size) -> int:
     return prod(shape[1:])
 
 
+def normal(variance: float) -> Moments:
+    """Return the moments of N(0, variance)."""
+    return sqrt(variance * 2 / pi), variance
+
+
 def kaiming_normal(name: str, shape: torch.Size) -> Moments:
     """Return the moments of N(0, 2 / fan_in), the initial weights of the paper (App. 12.2)."""
-    variance = 2 / fan_in(shape)
-    return sqrt(variance * 2 / pi), variance
+    return normal(2 / fan_in(shape))
+
+
+def kaiming_normal_fan_out(name: str, shape: torch.Size) -> Moments:
+    """Return the moments of N(0, 2 / fan_out), as torch.nn.init counts it."""
+    return normal(2 / (shape[0] * prod(shape[2:])))
 
 
 def uniform(name: str, shape: torch.Size) -> Moments:
@@ -77,7 +91,11 @@ def uniform(name: str, shape: torch.Size) -> Moments:
     return 1 / (2 * sqrt(fan_in(shape))), 1 / (3 * fan_in(shape))
 
 
-INITS: dict[str, Init] = {"paper": kaiming_normal, "torch": uniform}
+INITS: dict[str, Init] = {
+    "paper": kaiming_normal,
+    "fan_out": kaiming_normal_fan_out,
+    "torch": uniform,
+}
 
 
 def architecture_flow(
@@ -88,15 +106,16 @@ def architecture_flow(
     The network is read as `synaptic_flow` reads it. The weights of `prunable` are drawn. Biases are
     0; scales of normalisations and running variances are 1. Other parameters keep their magnitude,
     and are 1 on the meta device. There is one forward and one backward pass on one channel a layer;
-    no tensor of weights is made.
+    no tensor of weights is made. One more pass makes the deviation exact where the network is small
+    enough to follow the covariance of all outputs of its layers.
 
     Args:
         network: A network on any device, also meta; or a function that makes it, which is called
             on the meta device. Not changed.
         example: A Probe, the shape of one example without the batch, or what the network is called
             with.
-        init: "paper" (Kaiming normal), "torch" (PyTorch's own), or a function that returns the
-            means of |weight| and weight^2 for a name and a shape.
+        init: "paper" (Kaiming normal), "fan_out" (the same by fan_out), "torch" (PyTorch's own), or
+            a function that returns the means of |weight| and weight^2 for a name and a shape.
 
     Raises:
         ValueError: If the init is unknown, or the network has no layer or cannot be run.
@@ -110,42 +129,65 @@ def architecture_flow(
     equal = {name: means[name].expand(shape) for name, shape in shapes.items()}
     model, mode = hollow(given), Powers({equal[name]: means[name] for name in shapes})
     with undisturbed(model):
-        theta = _floating(model) | equal
-        run = positive_pass(model, theta, ones(model, _probe(example)), mode, hold=mode.hold)
+        theta, call = _floating(model) | equal, ones(model, _probe(example))
+        run = positive_pass(model, theta, call, mode, hold=mode.hold)
+        found = _result(mode, run, means)
+        if found.log_R is None:
+            return found
+        spread = {n: _spread(*drawn[n]) if share > 0 else 0.0 for n, share in found.layers.items()}
+        found = found._replace(deviation=of_single_weights(found.layers, means, spread, shapes))
+        if found.bounds or found.orders or (1 + mode.units) * mode.entries > LARGEST:
+            return found
+        followed = exact(model, theta, call, means, spread, mode.units)
+    if followed is None or not isclose(followed[0], found.log_R, rel_tol=1e-9, abs_tol=1e-9):
+        return found
+    return found._replace(deviation=followed[1], exact=True)
+
+
+def log_flow(network: nn.Module, example: Any) -> float | None:
+    """Return log R of the weights that a network has, at any depth; None if there is no path.
+
+    Args:
+        network: Read as `synaptic_flow` reads it. Not changed.
+        example: As for `architecture_flow`.
+    """
+    mode = Powers({})
+    with undisturbed(network):
+        theta, call = reading(network, torch.float64), ones(network, _probe(example))
+        run = positive_pass(network, theta, call, mode, hold=mode.hold)
         R, power = mode.total(run.outputs)
-        slopes = differentiated(R, list(means.values()))
-    flows = [(slope * m).item() for slope, m in zip(slopes, means.values(), strict=True)]
-    found = _result(R.item(), power, dict(zip(shapes, flows, strict=True)))
-    deviation = None if found.log_R is None else _deviation(found.layers, drawn, shapes)
-    return found._replace(deviation=deviation, bounds=_bounds(mode, run))
+    return _log(R.item(), power)
 
 
-def _result(R: float, power: int, flows: dict[str, float]) -> ArchitectureFlow:
-    """Return the logarithms of R 2^power, and each weight's part of R.
+def _result(mode: Powers, run: Pass, means: dict[str, Tensor]) -> ArchitectureFlow:
+    """Return the mean flow, without its deviation."""
+    R, power = mode.total(run.outputs)
+    log_R, reasons = _log(R.item(), power), (_bounds(mode, run), tuple(sorted(mode.orders)))
+    if log_R is None:
+        return ArchitectureFlow(None, dict.fromkeys(means, 0.0), None, False, *reasons)
+    slopes = differentiated(R, list(means.values()))
+    flows = zip(means.items(), slopes, strict=True)
+    layers = {name: (slope * m / R).item() for (name, m), slope in flows}
+    return ArchitectureFlow(log_R, layers, None, False, *reasons)
+
+
+def _log(R: float, power: int) -> float | None:
+    """Return the log of R 2^power, None for 0.
 
     Raises:
         FloatingPointError: If R is not finite.
     """
     if not isfinite(R):
         raise FloatingPointError(
-            f"the mean flow leaves the range of float64 within one function: {R:g} times "
-            f"2^{power}; does the init return means that are too large?"
+            f"the flow leaves the range of float64 within one function: {R:g} times 2^{power}; are "
+            "the weights, or the means that the init returns, too large?"
         )
-    if R == 0:
-        return ArchitectureFlow(None, dict.fromkeys(flows, 0.0), None, ())
-    layers = {name: flow / R for name, flow in flows.items()}
-    return ArchitectureFlow(log(R) + power * log(2), layers, None, ())
+    return log(R) + power * log(2) if R > 0 else None
 
 
-def _deviation(
-    layers: dict[str, float], drawn: dict[str, Moments], shapes: dict[str, torch.Size]
-) -> float:
-    """Return the relative standard deviation of R that single weights make, of equal scores."""
-    variance = 0.0
-    for name, (first, second) in drawn.items():
-        if first > 0:
-            variance += (second / first / first - 1) * layers[name] ** 2 / shapes[name].numel()
-    return sqrt(max(0.0, variance))
+def _spread(first: float, second: float) -> float:
+    """Return the standard deviation of |weight|."""
+    return sqrt(max(0.0, second - first * first))
 
 
 def _moments(init: str | Init) -> Init:
@@ -184,46 +226,6 @@ def _made(make: Callable[[], nn.Module]) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise ValueError(f"the function made a {type(network).__name__}, not a torch.nn.Module")
     return network
-
-
-def hollow(network: nn.Module) -> nn.Module:
-    """Return a copy of a network on the CPU in float64, in which no weight of a layer takes memory.
-
-    Weights to draw and scales of normalisations are 1, and biases 0, as views of one number.
-    """
-    tensors: list[Tensor] = list(prunable(network).values())
-    for module in network.modules():
-        if "Norm" in type(module).__name__:
-            tensors += [*module.parameters(False), *module.buffers(False)]
-    set_to_one, memo = {id(t) for t in tensors}, _computed(network)
-    for name, p in network.named_parameters():
-        stand_in = _stand_in(name, p, id(p) in set_to_one)
-        memo[id(p)] = nn.Parameter(stand_in, stand_in.is_floating_point())
-    for name, buffer in network.named_buffers():
-        memo[id(buffer)] = _stand_in(name, buffer, id(buffer) in set_to_one)
-    return deepcopy(network, memo)
-
-
-def _computed(network: nn.Module) -> dict[int, Any]:
-    """Return the tensors that hooks compute from parameters by id, without their graphs.
-
-    Raises:
-        ValueError: If a layer is scripted: its functions cannot be followed.
-    """
-    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
-        raise ValueError("the network has scripted layers; give it as it was before torch.jit")
-    values = (value for module in network.modules() for value in vars(module).values())
-    return {id(t): t.detach() for t in values if isinstance(t, Tensor) and not t.is_leaf}
-
-
-def _stand_in(name: str, t: Tensor, set_to_one: bool) -> Tensor:
-    """Return the tensor that a hollow network has in place of t."""
-    if not t.is_floating_point():
-        return torch.zeros_like(t, device="cpu") if t.is_meta else t.detach().cpu()
-    known = not (set_to_one or t.is_meta or is_shift(name))
-    if known and t.any():
-        return t.detach().to("cpu", torch.float64).abs()
-    return torch.tensor(float(not is_shift(name)), dtype=torch.float64).expand(t.shape)
 
 
 def _floating(model: nn.Module) -> dict[str, Tensor]:

@@ -20,6 +20,11 @@ from prune.skeleton.mode import tensors_in
 from prune.skeleton.roles import in_place
 from prune.skeleton.rules import WEIGHTED
 
+CONVEX = {"norm", "vector_norm", "lp_pool1d", "lp_pool2d", "lp_pool3d"}  # as a maximum is
+ORDERS = {
+    *("min", "amin", "aminmax", "minimum", "fmin", "cummin", "median", "nanmedian", "mode"),
+    *("kthvalue", "quantile", "nanquantile", "topk", "sort", "msort"),
+}
 FAR = 64  # a stream of 2^FAR or 2^-FAR is rescaled
 ARGUMENTS = ("bias", "stride", "padding", "dilation", "groups")  # of a convolution, in this order
 TRANSPOSED = ("bias", "stride", "padding", "output_padding", "groups", "dilation")
@@ -30,8 +35,11 @@ class Powers(TorchFunctionMode):
 
     Attributes:
         exponents: Stream -> k; its value is that of the tensor times 2^k.
-        maxima: The names of the functions that took a maximum.
+        maxima: The names of the functions that took a maximum or a norm.
+        orders: The names of those that took a minimum, a median or another order.
         uses: Weight -> how often a function read it.
+        units: The number of outputs of all layers of equal weights.
+        entries: The number of entries of all streams.
     """
 
     def __init__(self, uniform: Mapping[Tensor, Tensor]):
@@ -41,17 +49,25 @@ class Powers(TorchFunctionMode):
         self.uses = WeakTensorKeyDictionary({W: 0 for W in uniform})
         self.exponents = WeakTensorKeyDictionary()
         self.maxima: set[str] = set()
+        self.orders: set[str] = set()
+        self.units = self.entries = 0
 
     def hold(self, x: Tensor) -> Tensor:
         """Return a copy of a floating input, as a stream."""
         y = x.clone()
         self.exponents[y] = 0
+        self.entries += y.numel()
         return y
 
     def total(self, streams: Sequence[Tensor]) -> tuple[Tensor, int]:
         """Return the sum of all entries as a tensor () and a power of two."""
+        aligned, k = self.aligned(streams)
+        return torch.stack([y.sum() for y in aligned]).sum(), k
+
+    def aligned(self, streams: Sequence[Tensor]) -> tuple[list[Tensor], int]:
+        """Return streams for one power of two, and that power."""
         k = max(self.exponents[y] for y in streams)
-        return torch.stack([self._times(y, k).sum() for y in streams]).sum(), k
+        return [self._times(y, k) for y in streams], k
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call `func` on streams of one exponent, and rescale its result."""
@@ -67,7 +83,7 @@ class Powers(TorchFunctionMode):
         k = self.exponents[written] if written in self.exponents else max(ks)
         if len(ks) > 1:
             args, kwargs = self._aligned(args, k), self._aligned(kwargs, k)
-        self._note_maximum(func)
+        self._note(func)
         out = self._call(func, args, kwargs)
         if isinstance(written, Tensor):
             self.exponents[written] = k
@@ -76,12 +92,17 @@ class Powers(TorchFunctionMode):
     def _call(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """Call `func`, or its equal for weights that are all the same."""
         if func in WEIGHTED and len(args) > 1 and args[1] in self.entry:
-            return of_equal_weights(func, *args, entry=self.entry[args[1]], **kwargs)
+            y = of_equal_weights(func, *args, entry=self.entry[args[1]], **kwargs)
+            self.units += y.numel()
+            return y
         return func(*args, **kwargs)
 
-    def _note_maximum(self, func: Callable[..., Any]) -> None:
+    def _note(self, func: Callable[..., Any]) -> None:
+        """Note a function that is not linear in streams that are not negative."""
         name = getattr(func, "__name__", "")
-        if "max" in name and "soft" not in name:
+        if name in ORDERS:
+            self.orders.add(name)
+        elif ("max" in name and "soft" not in name) or name in CONVEX:
             self.maxima.add(name)
 
     def _times(self, x: Tensor, k: int) -> Tensor:
@@ -104,6 +125,7 @@ class Powers(TorchFunctionMode):
         for result in tensors_in((out,), {}):
             if result.is_floating_point():
                 self.exponents[result] = k
+                self.entries += result.numel()
         new = isinstance(out, Tensor) and out in self.exponents and not out._is_view()
         if not new or out.numel() == 0 or any(out is t for t in streams):
             return out
@@ -113,6 +135,14 @@ class Powers(TorchFunctionMode):
         out = out * 2.0**-shift
         self.exponents[out] = k + shift
         return out
+
+
+def arguments(
+    func: Callable[..., Tensor], rest: Sequence[Any], named: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of a convolution after its weights by name, without its bias."""
+    order = TRANSPOSED if "transpose" in func.__name__ else ARGUMENTS
+    return {"groups": 1, **named, **dict(zip(order, rest, strict=False)), "bias": None}
 
 
 def of_equal_weights(
@@ -130,12 +160,10 @@ def of_equal_weights(
     """
     if W.dim() == 2:
         return (x.sum(-1, keepdim=True) * entry).expand(*x.shape[:-1], len(W)).clone()
-    transposed = "transpose" in func.__name__
-    named |= dict(zip(TRANSPOSED if transposed else ARGUMENTS, rest, strict=False))
-    groups = named.setdefault("groups", 1)
-    outputs = W.shape[1] if transposed else len(W) // groups  # of each group
+    named = arguments(func, rest, named)
+    groups = named["groups"]
+    outputs = W.shape[1] if "transpose" in func.__name__ else len(W) // groups  # of each group
     channels = 1 - W.dim()  # the dimension of channels, with a batch or without
     summed = x.unflatten(channels, (groups, -1)).sum(channels)
     kernel = entry.expand(groups, 1, *W.shape[2:])
-    y = func(summed, kernel, **{**named, "bias": None})
-    return y.repeat_interleave(outputs, channels)
+    return func(summed, kernel, **named).repeat_interleave(outputs, channels)

@@ -69,18 +69,19 @@ OPTIONS = {
         "help": "Give the kept weights their initial values back, or not.  [rewind]",
     },
     "mean-init": {
-        "type": click.Choice(["paper", "torch"]),
+        "type": click.Choice(["paper", "torch", "published"]),
         "default": "paper",
         "show_default": True,
-        "help": "Initial weights: Kaiming normal, or PyTorch's own.",
+        "help": "Initial weights: Kaiming normal, PyTorch's own, or the authors'.",
     },
+    "draws": {"type": click.IntRange(2), "help": "Also R of this many draws of weights.  [none]"},
     "nas-bench-201": {"is_flag": True, "help": "All 15,625 cells of NAS-Bench-201, as CSV."},
     "log": {"help": LOG_HELP + "  [none]"},
     "data-dir": {"type": FOLDER, "default": "data", "show_default": True},
     "results": {"type": FOLDER, "default": "results", "show_default": True},
 }
 NETWORK_OPTIONS = ("model", "dataset", "seed", "width", "init", "device", "score-dtype")
-SCORE_OPTIONS = ("dataset", "width", "mean-init", "nas-bench-201")
+SCORE_OPTIONS = ("dataset", "width", "mean-init", "draws", "nas-bench-201")
 PRUNING_OPTIONS = (
     "pruner",
     "compression",

@@ -68,10 +68,9 @@ def _flows(cells: NDArray, pixels: int, classes: int, init: str) -> NDArray:
     """Return R and R times the mean number of weights on a path, (n, 2)."""
     mirror = np.vstack([np.eye(pixels // 2), np.eye(pixels // 2)[::-1]])
     ones = np.stack([np.ones((pixels, pixels)), np.zeros((pixels, pixels))])[None]
-    x = _weighted(_applied(_taps(pixels), ones), 3, 9, init) * BATCH_NORM
-    half = (
-        pixels // 2
-    )  # the first stage is the same from both ends of a row: one half stands for it
+    x = _weighted(_applied(_taps(pixels), ones), 3, CHANNELS[0], 9, init) * BATCH_NORM
+    # The first stage is the same from both ends of a row: one half stands for it.
+    half = pixels // 2
     x = np.broadcast_to(x[..., :half, :half], (len(cells), 2, half, half))
     unfold = mirror
     for stage, channels in enumerate(CHANNELS):
@@ -83,7 +82,7 @@ def _flows(cells: NDArray, pixels: int, classes: int, init: str) -> NDArray:
         for _ in range(REPEATS):
             x = _cell(x, cells, sums, means, channels, init)
     x = x.mean((-2, -1))[..., None, None] * BATCH_NORM
-    return classes * _weighted(x, CHANNELS[-1], 1, init)[..., 0, 0]
+    return classes * _weighted(x, CHANNELS[-1], classes, 1, init)[..., 0, 0]
 
 
 def _taps(pixels: int, stride: int = 1) -> NDArray:
@@ -99,10 +98,10 @@ def _applied(M: NDArray, x: NDArray) -> NDArray:
     return x
 
 
-def _weighted(x: NDArray, channels: int, kernel: int, init: str) -> NDArray:
+def _weighted(x: NDArray, before: int, after: int, kernel: int, init: str) -> NDArray:
     """Return the outputs of equal weights that read the sums x: one more weight on each path."""
-    mean, _ = INITS[init]("", (1, channels, kernel))
-    y = x * (mean * channels)
+    mean, _ = INITS[init]("", (after, before, kernel))
+    y = x * (mean * before)
     y[:, 1] += y[:, 0]
     return y
 
@@ -113,8 +112,8 @@ def _cell(
     """Return the last node of each cell; x is its first one."""
     operations = {
         SKIP: lambda x: x,
-        CONV3: lambda x: _weighted(_applied(sums, x), channels, 9, init) * BATCH_NORM,
-        CONV1: lambda x: _weighted(x, channels, 1, init) * BATCH_NORM,
+        CONV3: lambda x: _weighted(_applied(sums, x), channels, channels, 9, init) * BATCH_NORM,
+        CONV1: lambda x: _weighted(x, channels, channels, 1, init) * BATCH_NORM,
         POOL: lambda x: _applied(means, x),
     }
     nodes = [x, *(np.zeros(x.shape) for _ in range(3))]
@@ -130,9 +129,9 @@ def _reduced(x: NDArray, unfold: NDArray, channels: int, init: str) -> NDArray:
     """Return the residual block of stride 2 between two stages."""
     pixels = len(unfold)
     halves = np.kron(np.eye(pixels // 2), [[0.5, 0.5]])
-    branch = _weighted(_applied(_taps(pixels, 2) @ unfold, x), channels, 9, init)
-    branch = _weighted(_applied(_taps(pixels // 2), branch), 2 * channels, 9, init)
-    shortcut = _weighted(_applied(halves @ unfold, x), channels, 1, init)
+    branch = _weighted(_applied(_taps(pixels, 2) @ unfold, x), channels, 2 * channels, 9, init)
+    branch = _weighted(_applied(_taps(pixels // 2), branch), 2 * channels, 2 * channels, 9, init)
+    shortcut = _weighted(_applied(halves @ unfold, x), channels, 2 * channels, 1, init)
     return branch * BATCH_NORM**2 + shortcut
 
 

@@ -2,18 +2,21 @@
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from benchmarks import nas
 from cli import main
-from experiments.nas import bench201, scoring
+from experiments.nas import bench201, inits, scoring
 from proofs_tests.tools.nas_bench_201 import network
-from prune import architecture_flow
+from prune import architecture_flow, prunable
+from prune.architecture import INITS
+from train.models import build
 
 SOME = ("222222", "000000", "110111", "234440", "402132", "441424", "333313", "143240", "120104")
 
 
-@pytest.mark.parametrize("init", ["paper", "torch"])
+@pytest.mark.parametrize("init", ["paper", "torch", "fan_out"])
 @pytest.mark.parametrize("pixels, classes", [(32, 10), (16, 120)])
 def test_a_cell_is_the_network_as_it_is_read(pixels, classes, init):
     cells = np.array([[*map(int, name)] for name in SOME])
@@ -48,16 +51,60 @@ def test_all_cells_are_there_once():
         bench201.flows(pixels=30)
 
 
+def scored(*arguments):
+    result = CliRunner().invoke(main, ["score", *arguments], standalone_mode=False)
+    return result.stdout.splitlines()
+
+
 def test_score_prints_a_table(tmp_path):
     file = tmp_path / "architectures.txt"
     file.write_text("vgg11\n\nproofs_tests.tools.factories:small\n")
-    given = ["score", "resnet20", str(file), "--dataset", "cifar10"]
-    result = CliRunner().invoke(main, given, standalone_mode=False)
-    head, *rows = result.stdout.splitlines()
-    assert head == scoring.HEAD
+    head, *rows = scored("resnet20", str(file), "--dataset", "cifar10")
+    assert head == scoring.HEAD + scoring.TAIL
     assert [row.split()[4] for row in rows[:2]] == ["resnet20", "vgg11"]
     assert rows[0].split()[:3] == ["57.9093", "60.9009", "19.918"]
     assert rows[1].endswith("at least: max_pool2d") and len(rows) == 3
+
+
+def test_score_says_how_the_deviation_is_known():
+    """Exact in a small network, at least so large in others, near it where a maximum is taken."""
+    rows = scored("mlp", "resnet20", "vgg11", "--width", "0.5", "--dataset", "cifar10")[1:]
+    assert [row.split()[3][0] for row in rows[1:]] == [">", "~"]
+    assert rows[0].split()[3] == "3.50%"
+
+
+def test_score_of_draws_is_near_the_mean():
+    head, mlp, resnet = scored("mlp", "resnet20", "--draws", "20", "--width", "0.125")
+    assert head == scoring.HEAD + scoring.DRAWN + scoring.TAIL
+    for row in (mlp, resnet):
+        log_R, _, _, deviation, log_mean, drawn = row.split()[:6]
+        spread = float(deviation.strip(">%")) / 100
+        assert abs(float(log_mean) - float(log_R)) < 4 * spread / 20**0.5
+        assert float(drawn.strip("%")) / 100 == pytest.approx(spread, rel=0.5)
+    assert scored("mlp", "resnet20", "--draws", "20", "--width", "0.125") == [head, mlp, resnet]
+
+
+@pytest.mark.parametrize("init", ["paper", "torch", "published"])
+@pytest.mark.parametrize("name, pixels", [("vgg11", 32), ("vgg11", 64), ("resnet18", 32)])
+def test_moments_are_those_of_the_weights_drawn(name, pixels, init):
+    network = build(name, (3, pixels, pixels), 100, width=0.5)
+    found = inits.moments(init, name, network)
+    moments = INITS[found] if isinstance(found, str) else found
+    torch.manual_seed(0)
+    inits.draw(init, name, network)
+    for weight_name, weight in prunable(network).items():
+        mean, square = moments(weight_name, weight.shape)
+        within = 6 / weight.numel() ** 0.5
+        assert weight.abs().mean().item() == pytest.approx(mean, rel=within)
+        assert weight.square().mean().item() == pytest.approx(square, rel=within)
+
+
+def test_published_weights_of_nas_bench_201_order_the_cells_as_the_paper_s():
+    """Kaiming normal by fan_out is by fan_in times one factor for each path, of any cell."""
+    cells = np.array([[*map(int, name)] for name in SOME])
+    paper, published = (bench201.flows(cells, init=init) for init in ("paper", "fan_out"))
+    assert np.ptp(paper.log_R - published.log_R) < 1e-9
+    assert published.path_length == pytest.approx(paper.path_length, rel=1e-12)
 
 
 def test_score_of_nas_bench_201_has_one_line_for_each_cell(monkeypatch):
@@ -75,6 +122,10 @@ def test_score_of_nas_bench_201_has_one_line_for_each_cell(monkeypatch):
         (["vgg11", "--nas-bench-201"], "takes no names"),
         (["--nas-bench-201", "--dataset", "digits"], "square images of three channels"),
         (["--nas-bench-201", "--width", "2"], "no --width"),
+        (["--nas-bench-201", "--draws", "2"], "no --draws"),
+        (["resnet20", "--mean-init", "published"], "not for resnet20"),
+        (["torchvision:alexnet", "--mean-init", "published"], "not for torchvision:alexnet"),
+        (["vgg11", "--draws", "1"], "x>=2"),
         (["unknown"], "unknown"),
     ],
 )
