@@ -13,14 +13,13 @@ from experiments.commandline.console import (
     checked,
     chosen_device,
     configured,
-    dataset_argument,
-    images,
     outcome,
     parse,
     progress,
     published,
     run_argument,
 )
+from experiments.commandline.datasets import data
 from experiments.commandline.option_files import config_file, like_file
 from experiments.commandline.options import (
     FIGURES,
@@ -220,39 +219,7 @@ def figure(number: str, results: str, **given) -> Report:
     return Report("\n".join([*notes, f"figure: {path}"]), {"figure": path, "notes": notes})
 
 
-@main.group()
-def data() -> None:
-    """List, download and check the data sets."""
-
-
-@data.command("list")
-@options("data-dir")
-def data_list(data_dir: str) -> Report:
-    """List all data sets and the folder of each."""
-    from experiments.commandline import reports
-
-    rows = reports.dataset_rows(Path(data_dir))
-    return Report(reports.datasets(rows), {"datasets": rows})
-
-
-@data.command("fetch")
-@dataset_argument
-@options("data-dir")
-def data_fetch(name: str, data_dir: str) -> Report:
-    """Download NAME, check its checksum, unpack it."""
-    from train.fetch import fetch
-
-    return images(fetch, name, data_dir, f"fetching {name}")
-
-
-@data.command("verify")
-@dataset_argument
-@options("data-dir")
-def data_verify(name: str, data_dir: str) -> Report:
-    """Load all of NAME and check counts, shapes and labels."""
-    from train.fetch import verify
-
-    return images(verify, name, data_dir, "reading images")
+main.add_command(data)
 
 
 if __name__ == "__main__":

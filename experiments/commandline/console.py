@@ -12,7 +12,6 @@ import synflow
 from experiments.commandline import option_files
 from experiments.commandline.bar import Bar
 from experiments.commandline.help import Grouped
-from experiments.commandline.names import Names
 from experiments.commandline.options import epochs_of
 from experiments.commandline.output import Commands, Report, wanted
 from train import launch
@@ -84,15 +83,6 @@ def progress():
     with closing(Bar() if shown else Silent()) as bar:
         bar.begin("starting", None)
         yield bar
-
-
-def images(act, name: str, data_dir: str, label: str) -> Report:
-    """Call `act` on a data set, show how far it is, and report its sentence."""
-    from experiments.runs.progress import counter
-
-    with progress() as bar:
-        text = act(name, Path(data_dir), counter(bar, label))
-    return Report(text, {"dataset": name, "report": text})
 
 
 def outcome(path: Path) -> Report | None:
@@ -192,15 +182,3 @@ def run_argument(command):
 
 def _run(ctx: click.Context, parameter: click.Parameter, path: Path) -> Path:
     return path.parent if path.name == "result.json" else path
-
-
-def dataset_argument(command):
-    """Give a command the argument NAME, of a data set that there is."""
-    return click.argument("name", type=Names("dataset"), callback=_dataset_named)(command)
-
-
-def _dataset_named(ctx: click.Context, parameter: click.Parameter, name: str) -> str:
-    """Return the name if there is such a data set; otherwise it is a usage error."""
-    from train.data import known
-
-    return parse(known, name).name
