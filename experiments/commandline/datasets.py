@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from experiments.commandline.console import progress
+from experiments.commandline.console import parse, progress
 from experiments.commandline.names import Names
 from experiments.commandline.options import options
 from experiments.commandline.output import Commands, Report
