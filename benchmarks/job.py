@@ -35,7 +35,8 @@ class Job(NamedTuple):
     dtype: str = "float64"  # of scores and passes; the networks are float32
     steps: int = 100
     compression: float = 100
-    batches: int = 4  # of 64 images each, for scores that read data
+    batches: int = 4  # for scores that read data
+    images: int = 64  # of a batch
     device: str = "cpu"
     busy: bool = False  # for a machine with other work: time one thread, by its processor time
     masks: str | None = None  # the file for the masks
@@ -101,8 +102,8 @@ def _batches(job: Job, shape: tuple[int, ...], classes: int) -> list:
     generator = torch.Generator().manual_seed(0)
     return [
         (
-            torch.randn(64, *shape, generator=generator).to(job.device),
-            torch.randint(classes, (64,), generator=generator).to(job.device),
+            torch.randn(job.images, *shape, generator=generator).to(job.device),
+            torch.randint(classes, (job.images,), generator=generator).to(job.device),
         )
         for _ in range(job.batches)
     ]

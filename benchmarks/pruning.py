@@ -7,6 +7,8 @@ import click
 from benchmarks.rounds import keep, machine, measured, middle, options, ratio, rounds_of, table
 from prune import load_masks
 
+IMAGES = 16  # of a batch; more take minutes for each GraSP of VGG-16
+
 NETWORKS = ("mlp", "vgg16", "resnet18", "vgg19", "resnet50")
 COLUMNS = "network", "(b) / (c)", "(a) / (b)", "(a) s", "(b) s", "(c) s"
 COLUMNS += "(a) MiB", "(b) MiB", "(c) MiB"
@@ -97,9 +99,9 @@ def certified(rounds, device, busy, file, network, compression) -> None:
 @click.option("--network", default="vgg16", show_default=True)
 def data(rounds, device, busy, file, network) -> None:
     """Compare SNIP with a plain backward pass for each batch, GraSP with that and a double one."""
-    job = {"network": network, "device": device, "busy": busy}
+    job = {"network": network, "images": IMAGES, "device": device, "busy": busy}
     where = f"on {machine(device, busy)}; {rounds} rounds"
-    title, kept = f"Scores of {network} in float64, batches of 64, {where}", {}
+    title, kept = f"Scores of {network} in float64, batches of {IMAGES} images, {where}", {}
 
     def rows():
         for score, plain in (("snip", "backward"), ("grasp", "double")):
