@@ -31,6 +31,7 @@ LINES = {  # a command that takes a second at most -> entries of its object
     f"{GRID} --dry-run": {"runs"},
     f"{GRID} --status": {"runs", *status.STATUSES},
     "inspect RUN": set(Inspection._fields),
+    "report RUN": {"report"},
     "diagnose": {"R", "layers", "theorems_hold", "verdict", "model", "dataset"},
     "score resnet20 --dataset cifar10": {"scores"},
     "figure 0": {"figure", "notes"},

@@ -21,9 +21,8 @@ def call(*arguments: object) -> Result:
 def test_a_dry_run_names_the_data_that_are_missing(tmp_path):
     given = ("--datasets", "digits,mnist", "--compressions", 10, "--seeds", "0,1")
     done = call("sweep", *given, "--data-dir", tmp_path, "--results", tmp_path, "--dry-run")
-    *_, total, missing = done.stdout.splitlines()
-    assert done.exit_code == 0 and "20 of 20 runs to do" in total
-    assert missing.startswith("mnist (train-images-idx3-ubyte")
+    (missing,) = [line for line in done.stdout.splitlines() if line.startswith("data  mnist (")]
+    assert done.exit_code == 0 and "20 of 20 runs to do" in done.stdout
     assert missing.endswith(f"; run `synflow data fetch mnist --data-dir {tmp_path}`")
 
 
