@@ -4,10 +4,10 @@ It prints one JSON line: the seconds of the timed part, memory, and what the met
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -150,10 +150,20 @@ def _clock(job: Job) -> float:
 
 
 def _peak_mib(device: str) -> float:
-    """Read the peak memory: of the process, or allocated on the GPU."""
+    """Read the peak memory since `_forget_peak`: of the process, or allocated on the GPU."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # kB on Linux
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(peak) / 2**10  # of kB
+
+
+def _forget_peak(device: str) -> None:
+    """Forget the peak so far: of the warm-up, and of the process that started this one."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def measured(job: Job) -> dict:
@@ -164,8 +174,7 @@ def measured(job: Job) -> dict:
     warm_up = job._replace(network="mlp", steps=2, compression=2, batches=1)
     method(warm_up, *network(warm_up))
     built = network(job)
-    if job.device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats(job.device)  # the warm-up does not count
+    _forget_peak(job.device)
     idle = _peak_mib(job.device)
     start = _clock(job)
     reported = method(job, *built)
