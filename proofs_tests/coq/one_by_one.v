@@ -42,10 +42,11 @@ exact: ltnW.
 Qed.
 
 (* Theorem 3: such a run satisfies the Axiom after each step, *)
-Theorem theorem_3_axiom net run t : path_open net -> synflow_one_by_one net run ->
-  (t <= kept net all_kept)%N -> axiom net (run t).
+Theorem theorem_3_axiom net run t :
+  synflow_one_by_one net run -> (t <= kept net all_kept)%N -> axiom net (run t).
 Proof.
-by move=> open one le_t mu' same /max_compression; rewrite same => many; apply/theorem_3.
+move=> one le_t mu' same open; apply/theorem_3 => //; last by rewrite -same max_compression.
+by case: open => p [wide nonzero]; exists p; split=> // m /nonzero; rewrite /= mulf_eq0 => /norP[].
 Qed.
 
 (* and critical compression is max compression, N / L. *)
