@@ -69,17 +69,30 @@ def rankings(folder: Path, dataset: str) -> Iterator[tuple[str, NDArray, NDArray
     assert by_cell["cell"] == [bench201.name(cell) for cell in bench201.CELLS]
     validation = np.array(by_cell[f"val_accuracy_{dataset}"], float)
     test = np.array(by_index[f"accuracy_{dataset}"], float)
+    published, logarithmic, millions = (
+        np.array(by_index[name], float)
+        for name in (f"synflow_{dataset}", f"logsynflow_{dataset}", "params_m")
+    )
     pixels, classes = DATASETS[dataset]
     flows = bench201.flows(pixels=pixels, classes=classes)
     parameters, products = bench201.sizes(pixels=pixels, classes=classes)
-    closed = np.isnan(flows.log_R)
-    yield "log of the mean score, ours", np.where(closed, -np.inf, flows.log_score), validation
-    yield "log E[R], ours", np.where(closed, -np.inf, flows.log_R), validation
-    yield "SynFlow, published", np.array(by_index[f"synflow_{dataset}"], float), test
-    published = np.array(by_index[f"logsynflow_{dataset}"], float)
-    yield "LogSynFlow, published", published, test
-    yield "parameters", parameters, validation
-    yield "multiplications (FLOPs / 2)", products, validation
+    score, mean = (np.where(np.isnan(v), -np.inf, v) for v in (flows.log_score, flows.log_R))
+    yield "log of the mean score, ours; validation", score, validation
+    yield "log E[R], ours; validation", mean, validation
+    yield "parameters; validation", parameters, validation
+    yield "multiplications (FLOPs / 2); validation", products, validation
+    index = matched(bench201.sizes()[0], score, np.round(1e6 * millions), published)
+    yield "log of the mean score, ours; test", score, test[index]
+    yield "SynFlow, published; test", published, test
+    yield "LogSynFlow, published; test", logarithmic, test
+    yield "parameters; test", millions, test
+
+
+def matched(sizes: NDArray, values: NDArray, other_sizes: NDArray, others: NDArray) -> NDArray:
+    """Return for each network the place of the other one of its size and rank within that size."""
+    index = np.empty(len(sizes), dtype=int)
+    index[np.lexsort((values, sizes))] = np.lexsort((others, other_sizes))
+    return index
 
 
 def ordered(values: NDArray) -> NDArray:

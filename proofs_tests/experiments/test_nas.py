@@ -153,3 +153,8 @@ def test_the_interval_of_tau_covers_its_spread():
         found = nas.kendall(x, rho * x + np.sqrt(1 - rho**2) * rng.normal(size=100))
         held += abs(found.value - true) < found.half
     assert 182 <= held <= 198
+
+
+def test_networks_are_matched_by_size_and_by_rank_within_it():
+    index = nas.matched(np.array([2, 1, 2]), np.array([5, 9, 3.0]), [1, 2, 2], np.array([7, 4, 6]))
+    assert index.tolist() == [2, 0, 1]
