@@ -141,9 +141,10 @@ def test_a_sweep_takes_arrays():
         0,
     )
     plans = [
-        call("sweep", *options, "--dry-run") for options in (("--config", "sweep.toml"), typed)
+        call("sweep", *options, "--dry-run", "--json")
+        for options in (("--config", "sweep.toml"), typed)
     ]
-    names = [[line.split()[-1] for line in plan.stdout.splitlines()[:-1]] for plan in plans]
+    names = [[row["run"] for row in json.loads(plan.stdout)["runs"]] for plan in plans]
     assert plans[0].exit_code == 0 and names[0] == names[1] and len(names[0]) == 3
 
 

@@ -98,7 +98,7 @@ def test_a_damaged_result_elsewhere_is_passed_over(tmp_path):
 
 def test_no_code_is_run_because_a_result_names_it(tmp_path, monkeypatch):
     """In a folder whose name looks like one of this sweep's network."""
-    (tmp_path / "evil.py").write_text("raise SystemExit('evil')")
+    (tmp_path / "evil.py").write_text("open('ran', 'w').close()")
     monkeypatch.syspath_prepend(str(tmp_path))
     measured(tmp_path / "there")
     [path] = (tmp_path / "there").glob("*/result.json")
@@ -109,6 +109,7 @@ def test_no_code_is_run_because_a_result_names_it(tmp_path, monkeypatch):
     path.parent.rename(tmp_path / "there" / "mlp-digits-like")
     assert files.read_result(tmp_path / "there" / "mlp-digits-like" / files.RESULT)
     assert plan(of_mlp(), 1)["times"][0]["basis"] == "speed"
+    assert not (tmp_path / "ran").exists()
 
 
 def test_measurements_of_the_sweep_itself_come_first():

@@ -1,5 +1,6 @@
 """Sweeps with a name: the runs they consist of, and that these can be compared."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 
@@ -140,12 +141,12 @@ def test_resnet18_has_the_same_methods_and_its_own_dense_network():
 
 def test_a_preset_is_listed_split_into_shards_and_put_into_a_folder(tmp_path):
     outcome = sweep("--preset", "laptop-float32,laptop-cycles", "--shard", "2/3", "--dry-run",
-                    "--results", tmp_path / "here", "--device", "cpu")  # fmt: skip
+                    "--json", "--results", tmp_path / "here", "--device", "cpu")  # fmt: skip
     assert outcome.exit_code == 0, outcome.output
-    *rows, total = outcome.stdout.splitlines()
+    found = json.loads(outcome.stdout)
     expected = shard(part("float32") + part("cycles"), 2, 3)
-    assert [row.split()[-1] for row in rows] == [config.directory.name for config in expected]
-    assert total.startswith(f"{len(expected)} of {len(expected)} runs to do")
+    assert [row["run"] for row in found["runs"]] == [config.directory.name for config in expected]
+    assert found["to_do"] == len(expected)
     assert not (tmp_path / "here").exists()
     assert preset(["laptop"], {"results": str(tmp_path)})[0].directory.parent == tmp_path
 
