@@ -119,10 +119,12 @@ class Bench:
         """Start a command; returns its process id, with which `end` waits for it."""
         sys.stdout.flush()
         sys.stderr.flush()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the command runs
         if (child := os.fork()) == 0:
             with suppress(BaseException):
                 _command(words, self.here, self.root / "log", limits)
             os._exit(70)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return child
 
     def end(self, child: int, wait: float = LIMIT) -> Answer:
@@ -170,6 +172,7 @@ def _command(words: list[str], here: Path, log: Path, limits: Callable[[], None]
     code = 70
     try:
         limits()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         main(words, "synflow")
     except SystemExit as end:
         code = end.code or 0
@@ -197,8 +200,11 @@ def last(text: str) -> str:
 
 
 def content(folder: Path) -> dict[str, object]:
-    """The content of all result files under a folder, without times."""
-    skipped = (".lock", "failure.txt")
+    """The content of all result files under a folder, without times.
+
+    `.trained` is none: it tells other runs that they may share a training.
+    """
+    skipped = (".lock", ".trained", "failure.txt")
     files = [p for p in folder.rglob("*") if p.is_file() and p.name not in skipped]
     kept = [p for p in files if p.suffix != ".pt2" and ".part" not in p.name]
     return {str(p.relative_to(folder)): _content(p) for p in kept}
