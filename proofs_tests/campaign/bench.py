@@ -202,7 +202,7 @@ def last(text: str) -> str:
 def content(folder: Path) -> dict[str, object]:
     """The content of all result files under a folder, without times.
 
-    `.trained` is none: it tells other runs that they may share a training.
+    `.trained` is none: it is only for other runs, which may share a training.
     """
     skipped = (".lock", ".trained", "failure.txt")
     files = [p for p in folder.rglob("*") if p.is_file() and p.name not in skipped]
