@@ -40,6 +40,14 @@ def one_thread():
         yield
 
 
+@pytest.fixture
+def one_process(monkeypatch):
+    """Sweeps do their runs in this process: a worker takes seconds to start."""
+    from experiments.sweeps import sweep, workers
+
+    monkeypatch.setattr(sweep, "work", lambda configs, jobs: map(workers.attempt, [*configs]))
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
     """The directory of a finished run; tests only read it."""

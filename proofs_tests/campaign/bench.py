@@ -1,9 +1,10 @@
 """A folder in which commands are disturbed, and the judgement of each command's end.
 
-A command runs in a fork of this process, which has imported torch already: that takes a third of
-a second instead of four. Everything else is as in a process of its own.
+A command runs in a fork of this process, which has imported all that commands import: that takes
+a third of a second instead of four. Everything else is as in a process of its own.
 """
 
+import importlib
 import json
 import os
 import random
@@ -25,6 +26,10 @@ from proofs_tests.tools.runs import timeless
 from train import checkpoint
 
 LIMIT = 120  # seconds, after which a command hangs
+IMPORTED = (  # by the commands, and what torch imports for an optimiser
+    *("experiments.runs.imp", "experiments.runs.export", "experiments.figures.catalogue"),
+    *("experiments.sweeps.status", "torch._dynamo", "torch.export", "matplotlib.figure"),
+)
 MEMORY = 1 << 30  # bytes that a command may take beside the code
 FAULTS = ("lost", "traceback", "crash", "hang", "no sentence", "left over", "outside")
 SMALL = ["--device", "cpu", "--train-images", "200", "--results", "{results}"]
@@ -69,6 +74,8 @@ class Bench:
         self.whole: dict[str, dict] = {}
         self.seconds: dict[str, float] = {}
         self.here.mkdir(parents=True)
+        for name in IMPORTED:
+            importlib.import_module(name)
 
     def prepare(self, name: str) -> list[str]:
         """Empty the results, or put the finished run there that a command reads; its words."""
@@ -112,10 +119,12 @@ class Bench:
         """Start a command; returns its process id, with which `end` waits for it."""
         sys.stdout.flush()
         sys.stderr.flush()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the command runs
         if (child := os.fork()) == 0:
             with suppress(BaseException):
                 _command(words, self.here, self.root / "log", limits)
             os._exit(70)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return child
 
     def end(self, child: int, wait: float = LIMIT) -> Answer:
@@ -163,6 +172,7 @@ def _command(words: list[str], here: Path, log: Path, limits: Callable[[], None]
     code = 70
     try:
         limits()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         main(words, "synflow")
     except SystemExit as end:
         code = end.code or 0
@@ -190,8 +200,11 @@ def last(text: str) -> str:
 
 
 def content(folder: Path) -> dict[str, object]:
-    """The content of all result files under a folder, without times."""
-    skipped = (".lock", "failure.txt")
+    """The content of all result files under a folder, without times.
+
+    `.trained` is none: it is only for other runs, which may share a training.
+    """
+    skipped = (".lock", ".trained", "failure.txt")
     files = [p for p in folder.rglob("*") if p.is_file() and p.name not in skipped]
     kept = [p for p in files if p.suffix != ".pt2" and ".part" not in p.name]
     return {str(p.relative_to(folder)): _content(p) for p in kept}

@@ -39,7 +39,7 @@ def load(path):
     return module
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread", "one_process")
 @pytest.mark.parametrize("page", LIGHT)
 def test_the_commands_of_the_page_run_in_the_order_of_the_page(page, reader):
     write_files(page, reader)

@@ -141,6 +141,7 @@ def pair(tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("one_process")
 @pytest.mark.parametrize(("cut", "first"), [(100, "failed"), (12, "to do")])
 def test_a_damaged_line_stops_no_other_run_of_a_sweep(pair, cut, first):
     """A run whose name is readable has failed; otherwise the sentence is all that is known."""

@@ -127,6 +127,7 @@ def test_a_sweep_excludes_in_all_of_its_runs_but_the_dense_ones():
         grid(axes(compression=[1.0]), {"exclude": ("5.*",)})
 
 
+@pytest.mark.usefixtures("one_process")
 def test_the_command_of_a_sweep_takes_it(tmp_path):
     given = ["--pruners", "magnitude", "--compressions", "10", "--seeds", "0", "--exclude", "5,1"]
     line = ["sweep", *given, "--epochs", "0", "--results", str(tmp_path)]

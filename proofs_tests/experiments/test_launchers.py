@@ -45,6 +45,7 @@ def test_without_slurm_or_submitit_one_sentence_names_what_is_missing(tmp_path, 
     assert "pip install 'synflow[slurm]'" in sweep(*given).output
 
 
+@pytest.mark.usefixtures("one_process")
 def test_the_status_counts_done_running_waiting_and_failed(tmp_path):
     places = ["--results", tmp_path]
     assert sweep(*RUNS, "--seeds", "0", *places).exit_code == 0

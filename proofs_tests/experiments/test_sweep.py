@@ -202,6 +202,7 @@ def test_a_failing_run_is_recorded_and_stops_no_other(tmp_path):
     assert [p.parent.name.split("-")[0] for p in tmp_path.glob("*/result.json")] == ["mlp"]
 
 
+@pytest.mark.usefixtures("one_process")
 def test_the_record_of_a_failure_goes_when_the_run_succeeds(tmp_path):
     [config] = grid(axes(), {"epochs": 0, "results": str(tmp_path)})
     config.directory.mkdir(parents=True)
@@ -234,6 +235,7 @@ def test_the_threads_are_divided_among_the_jobs(tmp_path, monkeypatch):
     assert (tmp_path / "threads").read_text() == "3"
 
 
+@pytest.mark.usefixtures("one_process")
 def test_the_summary_shows_mean_least_and_largest_of_the_seeds(tmp_path):
     outcome = sweep("--pruners", "magnitude", "--compressions", 10, "--seeds", "0,1", "--epochs",
                     1, "--width", 0.1, "--results", tmp_path, "--jobs", 2)  # fmt: skip
