@@ -1,7 +1,8 @@
 """Line charts as SVG text: they take the colours of their page, and need no library."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from html import escape
+from itertools import groupby
 from math import ceil, floor, log10
 from typing import NamedTuple
 
@@ -61,12 +62,15 @@ def decades(values: Iterable[float]) -> Scale:
     return Scale((10.0**low, 10.0**high), (BOTTOM, TOP), ticks, log=True)
 
 
-def curve(kind: str, points: Sequence[Point], x: Scale, y: Scale) -> str:
-    """A line through points; `kind` is a class of the page's style."""
-    places = [(f"{x(a):.1f}", f"{y(b):.1f}") for a, b in points]
-    line = " ".join(map(",".join, places))
+def curve(kind: str, points: Iterable[Point], x: Scale, y: Scale) -> str:
+    """A line through points; `kind` is a class of the page. A logarithmic axis has no 0: a gap."""
+    drawn = groupby(points, lambda point: point[1] > 0 or not y.log)
+    parts = [list(part) for there, part in drawn if there]
+    runs = [[(f"{x(a):.1f}", f"{y(b):.1f}") for a, b in part] for part in parts]
+    lines = [f'<polyline points="{" ".join(map(",".join, run))}"/>' for run in runs]
+    places = [place for run in runs for place in run]
     dots = [f'<circle cx="{a}" cy="{b}" r="3"/>' for a, b in places if len(places) <= DOTTED]
-    return f'<g class="{kind}"><polyline points="{line}"/>{"".join(dots)}</g>'
+    return f'<g class="{kind}">{"".join(lines + dots)}</g>'
 
 
 def crosses(kind: str, at: Iterable[float], x: Scale) -> str:

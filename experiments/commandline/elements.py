@@ -4,6 +4,7 @@ The page has the colours of paper or, where the reader's system asks for it, tho
 theme. It forbids itself to load anything.
 """
 
+import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -29,9 +30,10 @@ figcaption, .quiet { color: var(--quiet); font-size: .875rem; }
 table { border-collapse: collapse; font-size: .875rem; overflow-wrap: normal; }
 th, td { padding: .2rem .75rem .2rem 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--rule); }
-th { color: var(--quiet); font-weight: normal; }
+th { color: var(--quiet); font-weight: normal; white-space: nowrap; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 pre { background: var(--box); padding: .75rem; border-radius: .3rem; white-space: pre-wrap; }
+pre span { display: inline-block; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--quiet); font-size: 11px; }
 .middle { text-anchor: middle; } .end { text-anchor: end; }
@@ -79,6 +81,16 @@ def section(title: str, body: str) -> str:
 def paragraph(text: str) -> str:
     """A paragraph of plain text."""
     return f"<p>{escape(text)}</p>\n"
+
+
+def command(words: Sequence[str]) -> str:
+    """A command, which breaks into lines before its options."""
+    lines: list[list[str]] = [[]]
+    for word in words:
+        if word.startswith("--"):
+            lines.append([])
+        lines[-1].append(word)
+    return f"<pre>{' '.join(f'<span>{escape(shlex.join(line))}</span>' for line in lines)}</pre>\n"
 
 
 def figure(picture: str, caption: str) -> str:

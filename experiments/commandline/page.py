@@ -1,14 +1,12 @@
 """One HTML page about a run, made of what `inspect` finds; it loads nothing from elsewhere."""
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
 
 import torch
 
 from experiments.commandline import charts
-from experiments.commandline.elements import document, figure, paragraph, section, table
+from experiments.commandline.elements import command, document, figure, paragraph, section, table
 from experiments.commandline.option_files import command_of
 from experiments.config import HYPERPARAMETERS, PRUNING_DETAILS, RunConfig, restore
 from experiments.figures import collect, style
@@ -61,7 +59,7 @@ def page(found: Inspection, history: Sequence[Mapping]) -> str:
         section("Accuracy", _accuracy(found.result, history)),
         section("What compact leaves", _left(found, config)),
         section("Settings", table([], _settings(config))),
-        section("The same run again", f"<pre>{_command(config)}</pre>"),
+        section("The same run again", command(command_of(config))),
         section("Notes", "".join(map(paragraph, found.result.get("notes", ())))),
         section("Made by", table([], _makers(found.result, config))),
     )
@@ -80,7 +78,8 @@ def _outcome(found: Inspection) -> Iterator[tuple]:
     result = found.result
     yield "weights kept", f"{result['kept']:,} of {result['prunable']:,}"
     yield "effective", f"{result['effective']:,} lie on a path from input to output"
-    yield "compression", f"{result['compression']:.6g} in {result['steps']} steps"
+    steps = "1 step" if result["steps"] == 1 else f"{result['steps']} steps"
+    yield "compression", f"{result['compression']:.6g} in {steps}"
     yield "connected", "yes" if result["connected"] else "no: no path is left (layer-collapse)"
     if result["final"]:
         yield "top-1 accuracy", f"{result['final']['top1']:.2f} % after the last epoch"
@@ -93,8 +92,8 @@ def _layers(found: Inspection) -> str:
     x = charts.counts(1, len(rows))
     y = charts.decades(value for value in (*kept.values(), *live.values(), 1.0) if value)
     marks = [
-        charts.curve("b", [(i, value) for i, value in live.items() if value], x, y),
-        charts.curve("a", [(i, value) for i, value in kept.items() if value], x, y),
+        charts.curve("b", live.items(), x, y),
+        charts.curve("a", kept.items(), x, y),
         charts.crosses("a", [i for i, value in kept.items() if not value], x),
     ]
     labels = ("layer", "fraction of weights")
@@ -138,7 +137,7 @@ def _sentence(text: str) -> str:
 
 def _accuracy(result: Mapping, history: Sequence[Mapping]) -> str:
     if not result["final"]:
-        return paragraph("The network was pruned and not trained (--epochs 0).")
+        return paragraph("The network was pruned and not trained.")
     names = {"untrained": "untrained", "best": "best epoch", "final": "last epoch"}
     rows = [
         (name, *(f"{result[key][column]:.2f}" for column in ("top1", "top5", "loss")))
@@ -204,10 +203,6 @@ def _written(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _command(config: RunConfig) -> str:
-    return escape(shlex.join(command_of(config)))
 
 
 def _makers(result: Mapping, config: RunConfig) -> Iterator[tuple]:
