@@ -73,6 +73,8 @@ def _of_folder(name: str) -> Dataset:
         return kept(root, part + size, half.files, (len(half.files), *shape), make), half.labels
 
     def counts(images: Pixels) -> NDArray[np.int64]:
+        if len(images) != len(train.files):  # a part, whose counts are not those to keep
+            return value_counts(images)
         make, of_values = partial(value_counts, images), (shape[0], 256)
         return kept(root, f"train{size}-counts", train.files, of_values, make, np.int64)
 

@@ -16,6 +16,8 @@ from experiments.commandline.options import epochs_of
 from experiments.commandline.output import Commands, Report, wanted
 from train import launch
 
+COMPLETE = "_SYNFLOW_COMPLETE"  # the variable by which a shell asks for names
+
 
 class Sentences(click.Group):
     """A group of commands that prints every error as one sentence on stderr, click's own too.
@@ -28,6 +30,8 @@ class Sentences(click.Group):
     group_class = Commands
 
     def main(self, args=None, prog_name="synflow", **extra):
+        if os.environ.get(COMPLETE):  # a shell asks for names; the answer ends the program
+            super().main(args, prog_name, complete_var=COMPLETE, **extra)
         extra |= {"standalone_mode": False}
         try:
             code, text = super().main(args, prog_name, **extra), None

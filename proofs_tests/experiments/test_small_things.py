@@ -45,6 +45,19 @@ def test_the_list_of_commands_has_whole_sentences():
     assert "..." not in shown and "the certificate of Theorem 4." in " ".join(shown.split())
 
 
+@pytest.mark.parametrize(
+    ("ask", "words", "answer"),
+    [
+        ("zsh_source", "", "#compdef synflow"),
+        ("bash_complete", "synflow run --model wr", "plain,wrn18"),
+    ],
+)
+def test_shells_get_names_and_no_error(ask, words, answer):
+    asked = {"_SYNFLOW_COMPLETE": ask, "COMP_WORDS": words, "COMP_CWORD": "3"}
+    done = CliRunner().invoke(main, [], env=asked, prog_name="synflow")
+    assert (done.exit_code, done.stderr) == (0, "") and answer in done.stdout
+
+
 def test_a_figure_that_is_computed_says_so(tmp_path, monkeypatch):
     given = ("figure", 7, "--model", "mlp", "--dataset", "digits", "--results", tmp_path)
     cell = walks.Cell("exponential", 2.0, 1)
