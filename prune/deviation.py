@@ -1,4 +1,4 @@
-"""How far R of one draw of initial weights lies from its mean.
+"""The deviation of R from its mean, from draw to draw of initial weights.
 
 A weight is its mean plus a part of mean 0, and R is linear in each weight alone. So the parts that
 the weights of one layer add to its outputs are correlated with nothing that came before, and their
