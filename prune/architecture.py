@@ -132,14 +132,15 @@ def architecture_flow(
         theta, call = _floating(model) | equal, ones(model, _probe(example))
         run = positive_pass(model, theta, call, mode, hold=mode.hold)
         found = _result(mode, run, means)
-        if found.log_R is None:
+        log_R = found.log_R
+        if log_R is None:
             return found
         spread = {n: _spread(*drawn[n]) if share > 0 else 0.0 for n, share in found.layers.items()}
         found = found._replace(deviation=of_single_weights(found.layers, means, spread, shapes))
         if found.bounds or found.orders or (1 + mode.units) * mode.entries > LARGEST:
             return found
         followed = exact(model, theta, call, means, spread, mode.units)
-    if followed is None or not isclose(followed[0], found.log_R, rel_tol=1e-9, abs_tol=1e-9):
+    if followed is None or not isclose(followed[0], log_R, rel_tol=1e-9, abs_tol=1e-9):
         return found
     return found._replace(deviation=followed[1], exact=True)
 

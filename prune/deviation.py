@@ -1,4 +1,4 @@
-"""The deviation of R of one draw of initial weights from its mean.
+"""The deviation of R from its mean, from draw to draw of initial weights.
 
 A weight is its mean plus a part of mean 0, and R is linear in each weight alone. So the parts that
 the weights of one layer add to its outputs are correlated with nothing that came before, and their
@@ -33,13 +33,15 @@ class Covariance(Powers):
 
     Attributes:
         spread: Weight -> the standard deviation of its entries.
+        rows: The length of the batch. A layer that reads another one is not drawn.
         drawn: The weights whose rows were added.
         row: The first row that no layer has used.
     """
 
-    def __init__(self, uniform: Mapping[Tensor, Tensor], spread: Mapping[Tensor, float]):
+    def __init__(self, uniform: Mapping[Tensor, Tensor], spread: Mapping[Tensor, float], rows: int):
         """Take the tensors with equal means: that mean, a tensor (), and the deviation from it."""
         super().__init__(uniform)
+        self.rows = rows
         self.spread = WeakTensorKeyDictionary(dict(spread))
         self.drawn: set[int] = set()
         self.row = 1
@@ -50,7 +52,8 @@ class Covariance(Powers):
             x = args[0] if args else kwargs["input"]
             return x if in_place(func) else x.clone()
         y = super()._call(func, args, kwargs)
-        if func in WEIGHTED and len(args) > 1 and args[1] in self.entry:
+        known = func in WEIGHTED and len(args) > 1 and args[1] in self.entry
+        if known and len(args[0]) == self.rows:
             self._draw(y, read(func, *args, **kwargs) * self.spread[args[1]], args[1].dim() == 2)
             self.drawn.add(id(args[1]))
         return y
@@ -100,6 +103,7 @@ def exact(
     mode = Covariance(
         {theta[name]: mean for name, mean in means.items()},
         {theta[name]: spread[name] for name in means},
+        1 + units,
     )
     rows = call.map(
         lambda x: torch.cat([x, x.new_zeros(units, *x.shape[1:])]) if is_floating(x) else x
@@ -109,7 +113,7 @@ def exact(
     except ValueError:  # code for one example at a time
         return None
     all_drawn = all(id(theta[name]) in mode.drawn for name, s in spread.items() if s > 0)
-    if not all_drawn or any(len(y) != 1 + units for y in run.outputs):
+    if not all_drawn or any(len(y) != mode.rows for y in run.outputs):
         return None
     outputs, power = mode.aligned(run.outputs)
     R, *parts = torch.stack([y.flatten(1).sum(1) for y in outputs]).sum(0).tolist()

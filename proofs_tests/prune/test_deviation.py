@@ -147,6 +147,12 @@ UNKNOWN = {
     "examples joined": lambda: nn.Sequential(
         nn.Linear(3, 3), kinds.Function(lambda x: x.flatten()[:3][None])
     ),
+    "examples and tokens joined": lambda: nn.Sequential(
+        nn.Linear(3, 3),
+        kinds.Function(lambda x: x[:, None].expand(-1, 2, -1).flatten(0, 1)),
+        nn.Linear(3, 3),
+        nn.Unflatten(0, (-1, 2)),
+    ),
     "a product of matrices": Parameter,
     "too many units": lambda: nn.Sequential(nn.Linear(3, 5000), nn.Linear(5000, 3)),
     "a maximum": lambda: nn.Sequential(nn.Linear(3, 3), kinds.Function(lambda x: x.amax(1))),
