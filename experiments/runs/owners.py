@@ -8,8 +8,10 @@ not summed: identical runs have equal sums. Files of older versions have none.
 
 import json
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from zipfile import BadZipFile
 
 from experiments.config import fits, restore
 
@@ -17,6 +19,8 @@ SUMS = "sha256"  # the entry with the sums: name of a file -> sum
 UNSUMMED = ("seconds", "versions", SUMS)
 PLAIN = {str, int, float, bool, type(None)}  # most values: they are summed as they are
 RUN_NAME = re.compile(r".+-seed\d+-[0-9a-f]{8}")
+DAMAGE = (ValueError, TypeError, KeyError, EOFError, RuntimeError, IsADirectoryError)
+DAMAGE += (BadZipFile, zlib.error)  # of readers
 TEXTS = fits(dict[str, str])
 ACCURACY = {"top1": float, "top5": float, "loss": float}
 RESULT = {  # entries of result.json -> their kinds
@@ -138,5 +142,5 @@ def located(what: str, verify: Callable[[], object]) -> object:
         return verify()
     except Foreign as error:
         raise ValueError(f"{what} {error}") from None
-    except (ValueError, TypeError, RuntimeError, IsADirectoryError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{what} is damaged: {error}; move it away to make it again") from None

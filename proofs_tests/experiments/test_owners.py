@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import struct
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -148,6 +150,18 @@ def test_a_lost_file_of_an_unfinished_pruning_is_made_again(tmp_path, finished, 
     (config.directory / name).unlink()
     assert contents(run(config).parent) == contents(finished)
     assert inspect(config.directory).result["kept"] == 5020
+
+
+def test_a_flipped_bit_in_the_name_of_the_owner_is_a_damaged_mask_file(copied):
+    path = copied / "masks.npz"
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo("__run.npy")
+    content = bytearray(path.read_bytes())
+    lengths = struct.unpack_from("<HH", content, entry.header_offset + 26)
+    content[entry.header_offset + 30 + sum(lengths) + entry.compress_size // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"^mask file {path} is .*; move it away"):
+        inspect(copied)
 
 
 @pytest.mark.parametrize("name", ["layers.csv", "steps.csv", "masks.npz"])
