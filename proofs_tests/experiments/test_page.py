@@ -14,7 +14,6 @@ from experiments.commandline import charts, elements
 from experiments.figures.dark import contrast
 from experiments.runs.imp import imp
 from experiments.runs.run import run
-from proofs_tests.tools import browsers
 from proofs_tests.tools.runs import configured
 from proofs_tests.tools.sweeps import sweep
 
@@ -194,7 +193,7 @@ def test_a_line_outside_a_chart_is_left_out():
     assert charts.level(2, y) == "" and 'y1="10.0"' in charts.level(1, y)
 
 
-# ---- colours and width --------------------------------------------------------------------------
+# ---- colours ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("theme", [str, elements.turned], ids=["light", "dark"])
@@ -204,29 +203,3 @@ def test_texts_and_curves_can_be_read_on_their_background(theme):
     for name, least in (("ink", 7), ("quiet", 4.5), ("curve", 3)):
         assert contrast(rgb[name], rgb["paper"]) >= least
     assert contrast(rgb["ink"], rgb["box"]) >= 7
-
-
-FRAME = """<html><body><iframe style="width: 400px; height: 900px; border: 0"></iframe><script>
-const frame = document.querySelector("iframe");
-frame.onload = () => {
-  const page = frame.contentDocument;
-  if (!page.querySelector("h1")) return;
-  const inside = [...page.querySelectorAll("svg, pre, .wide, p, h1")];
-  const right = Math.max(...inside.map((part) => part.getBoundingClientRect().right));
-  send([page.documentElement.scrollWidth, right]);
-};
-frame.srcdoc = PAGE;
-</script></body></html>"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("browser", browsers.NAMES)
-def test_the_page_fits_400_pixels(browser, trained, tmp_path):
-    if not browsers.program(browser):
-        pytest.skip(f"{browser} is not installed, so the page was not opened in it")
-    read(trained)
-    page = json.dumps((trained / "report.html").read_text()).replace("<", "\\u003c")
-    width, right = json.loads(
-        browsers.sent(browser, FRAME.replace("PAGE", page), tmp_path / "profile")
-    )
-    assert width <= 400 and 350 < right <= 400
