@@ -67,6 +67,6 @@ def _noted(path: Path) -> dict[str, int]:
 
 def _read(path: Path) -> dict[str, int]:
     noted = parsed(path.read_bytes())
-    if not fits(noted, dict[str, int]):
+    if not fits(dict[str, int])(noted):
         raise ValueError("it should have a step for each callback")
     return noted
