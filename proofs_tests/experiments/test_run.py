@@ -14,7 +14,7 @@ import torch
 import experiments.runs.run as module
 import synflow
 from experiments.config import RunConfig, restore
-from experiments.runs import training
+from experiments.runs import training, untrained
 from experiments.runs.build import initial_model
 from experiments.runs.files import (
     HISTORY_COLUMNS,
@@ -85,7 +85,7 @@ def test_result_json_has_the_fields_of_the_contract_and_no_other(finished):
 def test_the_config_in_the_result_repeats_the_run(finished):
     """It has every field that decides the result, and no path of this machine."""
     stored = json.loads((finished / "result.json").read_text())["config"]
-    elsewhere = {"data_dir", "results", "workers", "compact"}
+    elsewhere = {"data_dir", "results", "workers", "compact", "log"}
     assert set(stored) == set(RunConfig.__dataclass_fields__) - elsewhere
     lists = {name: tuple(stored[name]) for name in ("lr_drops", "exclude")}
     assert restore(stored).decisive == stored | lists
@@ -167,7 +167,7 @@ def test_untrained_best_and_final_are_what_they_are_called(tmp_path, monkeypatch
     ]
     monkeypatch.setattr(training, "train", lambda *_, **__: rows)
     measured = {"top1": 10.0, "top5": 50.0, "loss": 2.3}
-    monkeypatch.setattr(training, "evaluate", lambda *_, **__: measured)
+    monkeypatch.setattr(untrained, "evaluate", lambda *_, **__: measured)
     result = read_result(run(configured(tmp_path, epochs=4)))
     assert result["untrained"] == measured
     assert result["best"] == {"top1": 70.0, "top5": 91.0, "loss": 4.0}

@@ -43,7 +43,7 @@ LOOP, BATCHING = "train/loop.py", "train/batches.py"
 MODELS, RECIPES = "train/models.py", "train/recipes.py"
 BROKEN = {
     "rehearsal": [
-        (BATCHING, "(moment.to(device) for", "(moment for"),
+        (BATCHING, "torch.tensor(m, device=device)", "torch.tensor(m)"),
         (BATCHING, "white - task.mean", "white - task.mean.cpu()"),
         (BATCHING, "part) for part in shares)", "part) for part in shares[1:])"),
         (LOOP, "return loss.detach().double()", "return loss.detach().item()"),
