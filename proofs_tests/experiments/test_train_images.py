@@ -86,7 +86,8 @@ def test_cycles_of_imp_train_on_so_many_images(tmp_path, monkeypatch):
     monkeypatch.setattr(Silent, "begin", lambda _, what, length: ticks.append((what, length)))
     given = {"cycles": 2, "pruner": None, "steps": None, "epochs": 1, "train_images": 100}
     imp(configured(tmp_path, **given))
-    assert ticks == [("evaluating before training", 1), ("training", 2 + 1)] * 3
+    counted = [tick for tick in ticks if tick[1]]
+    assert counted == [("evaluating before training", 1), ("training", 2 + 1)] * 3
 
 
 def test_a_sweep_takes_it_for_all_its_runs():
