@@ -1,6 +1,7 @@
 """`python -m benchmarks.nas FOLDER`: how well mean Synaptic Flow ranks NAS-Bench-201.
 
-FOLDER has the accuracies and the published scores of all 15,625 cells, as docs/nas-details.md describes.
+FOLDER has the accuracies and the published scores of all 15,625 cells, as docs/nas-details.md
+describes.
 """
 
 import csv

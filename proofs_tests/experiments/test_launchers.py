@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from cli import main
 from experiments.runs import files
+from experiments.sweeps.plan import plan
 from experiments.sweeps.slurm import Cluster, _parameters, _parts
-from experiments.sweeps.sweep import plan
 from proofs_tests.tools.runs import configured
 from train.files import is_locked, lock
 
@@ -69,7 +69,7 @@ def test_nothing_is_estimated_for_a_sweep_that_is_finished(tmp_path, finished, m
     config = configured(tmp_path)
     shutil.copytree(finished, config.directory)
     monkeypatch.setattr("experiments.sweeps.cost.guess", lambda _: pytest.fail("it is estimated"))
-    [row] = plan([config], 1)
+    [row] = plan([config], 1)["runs"]
     assert row["state"] == "finished" and row["seconds"] > 1
 
 
