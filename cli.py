@@ -130,7 +130,8 @@ def inspect_command(directory: Path, **named: str | None) -> Report:
 
         bar.begin("inspecting", None)
         found = inspect(directory, **named)
-    return Report(reports.inspection(found), found._asdict())
+    numbers = {name: part for name, part in found._asdict().items() if name != "networks"}
+    return Report(reports.inspection(found), numbers)
 
 
 @main.command("export")
