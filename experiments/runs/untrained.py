@@ -6,17 +6,24 @@ from pathlib import Path
 
 from torch import nn
 
-from experiments.config import RunConfig
+from experiments.config import RunConfig, fits
 from experiments.runs.files import write_text
-from experiments.runs.owners import Foreign, check, check_owner, located, parsed, signed
+from experiments.runs.owners import (
+    ACCURACY,
+    Foreign,
+    check,
+    check_owner,
+    located,
+    parsed,
+    signed,
+)
 from experiments.runs.progress import Progress
 from train.batches import Task
 from train.evaluation import evaluate, evaluation_batches
 from train.ranks import of_first, rank
 
 UNTRAINED = "untrained.json"
-ACCURACY = {"top1": float, "top5": float, "loss": float}
-ENTRIES = {"run": str, "start": str, **ACCURACY}
+CHECKS = {name: fits(kind) for name, kind in ({"run": str, "start": str} | ACCURACY).items()}
 
 
 def untrained(
@@ -53,7 +60,7 @@ def _read(path: Path, name: str, start: str) -> dict[str, float] | None:
 
 def _checked(path: Path, name: str, start: str) -> dict[str, float]:
     content = parsed(path.read_bytes())
-    check(content, UNTRAINED, ENTRIES)
+    check(content, UNTRAINED, CHECKS)
     check_owner(content["run"], name)
     if content["start"] != start:
         raise Foreign("is that of another training; move it away to make it again")

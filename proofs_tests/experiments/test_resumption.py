@@ -228,6 +228,17 @@ def test_an_accuracy_of_another_training_of_this_run_is_refused(tmp_path):
         run(configured(tmp_path))
 
 
+def test_an_accuracy_of_0_before_training_is_read_and_one_of_another_kind_is_refused(tmp_path):
+    config = stopped(tmp_path)
+    path = config.directory / "untrained.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(signed(content | {"top1": "11"}, path.name, {})))
+    with pytest.raises(ValueError, match=r"untrained.json is damaged: its top1 is of a wrong kind"):
+        run(config)
+    path.write_text(json.dumps(signed(content | {"top1": 0.0}, path.name, {})))
+    assert json.loads(run(config).read_text())["untrained"]["top1"] == 0
+
+
 RESULTS = {
     "empty": "",
     "torn": '{"config": {',
