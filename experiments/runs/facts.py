@@ -72,7 +72,7 @@ def pruning_facts(
 ) -> dict:
     """The entries of result.json that describe the masks; `steps` are the rows of steps.csv."""
     ratios = [row["prune_cut_ratio"] for row in steps if row["prune_cut_ratio"] is not None]
-    density, probe = _densities(masks), Probe(shape)
+    density, probe = densities(masks), Probe(shape)
     live = effective(model, masks, probe)
     return {
         "prunable": size(masks),
@@ -81,14 +81,15 @@ def pruning_facts(
         "density": density,
         "empty_tensors": [name for name, fraction in density.items() if fraction == 0],
         "effective": kept(live),
-        "effective_density": _densities(live),
+        "effective_density": densities(live),
         "connected": connected(model, masks, probe),
         "max_prune_cut_ratio": max(ratios, default=None),
         "steps": len(steps),
     }
 
 
-def _densities(masks: Masks) -> dict[str, float]:
+def densities(masks: Masks) -> dict[str, float]:
+    """The density of each tensor."""
     return {name: int(mask.sum()) / mask.numel() for name, mask in masks.items()}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from experiments.callbacks import callback
 from experiments.config import RunConfig, fits
+from experiments.runs.facts import densities
 from experiments.runs.files import write_text
 from experiments.runs.owners import located, parsed
 from prune.masks import Masks
@@ -44,9 +45,10 @@ def log(config: RunConfig, before: int, epoch: int, values: Mapping[str, float])
         raise ValueError(f"--log {config.log} failed at step {step}: {reason}") from error
 
 
-def densities(masks: Masks) -> dict[str, float]:
-    """The density of each tensor, as values of a log."""
-    return {f"density/{name}": int(mask.sum()) / mask.numel() for name, mask in masks.items()}
+def kept_parts(config: RunConfig, masks: Masks) -> dict[str, float]:
+    """The density of each tensor, as values of a log; nothing without one."""
+    found = densities(masks) if config.log else {}
+    return {f"density/{name}": part for name, part in found.items()}
 
 
 def _facts(config: RunConfig) -> dict[str, object]:

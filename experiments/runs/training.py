@@ -13,7 +13,7 @@ from experiments.config import RunConfig
 from experiments.runs import files
 from experiments.runs.compacted import to_train, trained_facts
 from experiments.runs.facts import masks_sha256, weight_rows
-from experiments.runs.log import densities, log
+from experiments.runs.log import kept_parts, log
 from experiments.runs.progress import Progress
 from experiments.runs.sharing import TRAINED, beginning, take
 from experiments.runs.untrained import untrained
@@ -61,7 +61,7 @@ def fit(
     number of trainings of the run before this one.
     """
     watch = partial(log, config, before)
-    kept = densities(masks_of(model))
+    kept = kept_parts(config, masks_of(model))
     if config.epochs == 0:
         watch(0, kept)
         return Trained(dict.fromkeys(("trained", "untrained", "best", "final")), 0, None)
