@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments.config import RunConfig
 from experiments.sweeps import disk
 from experiments.sweeps.cost import Clock
-from experiments.sweeps.sweep import clock_of, expected, found, new_trainings
+from experiments.sweeps.sweep import clock_of, expected, found, new_trainings, places
 from train.data import locate
 
 CARDS = 8  # the other number of devices for which hours are given: whole runs side by side
@@ -30,7 +30,8 @@ def plan(configs: Sequence[RunConfig], jobs: int) -> dict:
     states, taken = found(configs)
     todo = [config for config in states if config not in taken]
     clock = clock_of(taken, todo, jobs)
-    seconds = taken | expected(clock, todo, taken)
+    new = new_trainings(todo, taken)
+    seconds = taken | expected(clock, new)
     rows = [
         {"run": config.directory.name, "state": states[config], "seconds": seconds[config]}
         for config in configs
@@ -41,7 +42,7 @@ def plan(configs: Sequence[RunConfig], jobs: int) -> dict:
         "seconds": sum(seconds[config] for config in todo) / jobs,
         "times": times(todo, seconds, clock, jobs),
         "data": data(todo),
-        "disk": _disk(new_trainings(todo, taken)),
+        "disk": _disk(new),
     }
 
 
@@ -78,10 +79,10 @@ def times(
 def data(todo: Sequence[RunConfig]) -> list[dict]:
     """The folder of each data set that is read; where it is missing, the reason and a remedy."""
     rows = []
-    for name, place in dict.fromkeys((c.dataset, c.data_dir) for c in todo if c.reads_data):
+    for name, place in places(todo):
         row = {"dataset": name, "folder": None, "missing": None, "remedy": None}
         try:
-            row["folder"] = str(locate(name, Path(place)))
+            row["folder"] = str(locate(name, place))
         except FileNotFoundError as error:
             row |= {"missing": str(error), "remedy": getattr(error, "remedy", None)}
         rows.append(row)

@@ -69,8 +69,8 @@ def sweep(
     """
     states, taken = found(configs)
     todo = [config for config in states if config not in taken]
-    for name, place in dict.fromkeys((c.dataset, c.data_dir) for c in todo if c.reads_data):
-        locate(name, Path(place))
+    for name, place in places(todo):
+        locate(name, place)
     clock = clock_of(taken, todo, jobs)
     if not todo:
         progress.note(f"all {len(configs)} runs are finished; none is repeated")
@@ -88,6 +88,12 @@ def sweep(
         progress.note(f"{_sentence(outcome)}; {_left(clock, todo, taken, jobs)}")
         progress.tick()
     return outcomes
+
+
+def places(configs: Iterable[RunConfig]) -> list[tuple[str, Path]]:
+    """The data sets that these runs read, each with the folder in which it is looked for."""
+    read = dict.fromkeys((c.dataset, c.data_dir) for c in configs if c.reads_data)
+    return [(name, Path(place)) for name, place in read]
 
 
 def found(configs: Sequence[RunConfig]) -> tuple[dict[RunConfig, str], dict[RunConfig, float]]:
@@ -125,11 +131,8 @@ def _seconds(result: Mapping) -> float:
     return START + sum(result["seconds"].values())
 
 
-def expected(
-    clock: Clock, todo: Sequence[RunConfig], finished: Iterable[RunConfig]
-) -> dict[RunConfig, float]:
-    """Seconds of each run to do; a training that several share counts for the first of them."""
-    new = new_trainings(todo, finished)
+def expected(clock: Clock, new: Mapping[RunConfig, tuple[int, int]]) -> dict[RunConfig, float]:
+    """Seconds of each run, of which `new_trainings` tells the trainings that it does itself."""
     return {
         config: max(START, own / needed * clock.seconds(config))
         for config, (own, needed) in new.items()
@@ -151,7 +154,7 @@ def new_trainings(
 
 
 def _left(clock: Clock, todo: Sequence[RunConfig], finished: Iterable[RunConfig], jobs: int) -> str:
-    seconds = sum(expected(clock, todo, finished).values()) / jobs
+    seconds = sum(expected(clock, new_trainings(todo, finished)).values()) / jobs
     return f"{len(todo)} to do, about {timedelta(seconds=round(seconds))} left"
 
 
