@@ -16,8 +16,7 @@ from experiments.runs.export import export
 from experiments.runs.imp import imp
 from experiments.runs.run import run
 from experiments.sweeps.sweep import sweep
-from proofs_tests.tools.runs import ONE_THREAD, command, configured
-from train import loop
+from proofs_tests.tools.runs import ONE_THREAD, command, configured, interrupted_in
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -120,18 +119,8 @@ def test_every_batch_of_training_and_of_evaluations_ticks(tmp_path):
 
 def test_a_resumed_run_says_where_it_goes_on(tmp_path, monkeypatch):
     config = configured(tmp_path, epochs=3, lr_drops=())
-    whole, done = loop.train_epoch, []
-
-    def two_epochs(*given):
-        done.append(1)
-        if len(done) == 3:
-            raise KeyboardInterrupt
-        return whole(*given)
-
-    monkeypatch.setattr(loop, "train_epoch", two_epochs)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_in(epoch=3):
         run(config, Heard())
-    monkeypatch.undo()
     heard = Heard()
     monkeypatch.setattr(untrained, "evaluate", None)  # a call would be a TypeError
     run(config, heard)

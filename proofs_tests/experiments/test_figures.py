@@ -14,10 +14,9 @@ from experiments.figures import (
     walks,
 )
 from experiments.figures.published import published_rows
-from experiments.runs.files import LAYER_COLUMNS, WEIGHT_COLUMNS, write_rows
 from experiments.series import Series
 from proofs_tests.tools.network_figures import figure
-from proofs_tests.tools.sweeps import ablated, result, sweep
+from proofs_tests.tools.sweeps import ablated, recorded, result, sweep
 
 
 def test_curves_of_all_pruners_begin_with_the_same_dense_network(tmp_path):
@@ -163,16 +162,7 @@ def test_figure_variants_without_such_a_run_names_the_options_that_make_one(tmp_
 
 def test_figure_5_gives_the_slope_of_recorded_weights_over_training(tmp_path):
     """The mean squares are size^-1/2 at first and size^-1 at the end."""
-    run = result(tmp_path, "magnitude", 1, 90.0)
-    sizes = {"a": 10, "b": 1000, "c": 100_000}
-    layers = [dict.fromkeys(LAYER_COLUMNS, 0) | {"name": n, "size": s} for n, s in sizes.items()]
-    write_rows(run / "layers.csv", LAYER_COLUMNS, layers)
-    rows = [
-        {"epoch": epoch, "name": name, "mean_square": size**power}
-        for epoch, power in enumerate((-0.5, -0.75, -1))
-        for name, size in sizes.items()
-    ]
-    write_rows(run / "weights.csv", WEIGHT_COLUMNS, rows)
+    recorded(tmp_path)
     [note] = iterative_magnitude.draw(tmp_path, {}).notes
     assert "slope 0.500 at initialisation, 1.000 after 2 epochs" in note
 

@@ -16,9 +16,8 @@ from experiments.runs.log import LOGGED
 from experiments.runs.run import run
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.callbacks import seen
-from proofs_tests.tools.runs import Killed, configured
+from proofs_tests.tools.runs import Killed, configured, interrupted_in
 from proofs_tests.tools.site import TITLED
-from train import loop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -64,21 +63,11 @@ def test_without_epochs_the_densities_are_logged(tmp_path):
 
 
 @pytest.mark.parametrize("later", [False, True])
-def test_a_resumed_run_logs_each_epoch_once(tmp_path, monkeypatch, later):
+def test_a_resumed_run_logs_each_epoch_once(tmp_path, later):
     """Also those of an earlier session that had no log."""
     config = configured(tmp_path, epochs=3, lr_drops=(), log=KEEP)
-    whole, done = loop.train_epoch, []
-
-    def two_epochs(*given):
-        done.append(1)
-        if len(done) == 3:
-            raise KeyboardInterrupt
-        return whole(*given)
-
-    monkeypatch.setattr(loop, "train_epoch", two_epochs)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_in(epoch=3):
         run(configured(tmp_path, epochs=3, lr_drops=()) if later else config)
-    monkeypatch.undo()
     run(config)
     assert steps(config.directory) == [0, 1, 2, 3]
     run(config)

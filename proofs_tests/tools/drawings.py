@@ -20,17 +20,14 @@ from experiments.figures import (
     worked_example,
 )
 from experiments.resolve import resolve
-from experiments.runs.files import LAYER_COLUMNS, WEIGHT_COLUMNS, write_rows
 from proofs_tests.tools.network_figures import take_few_steps
-from proofs_tests.tools.sweeps import ablated, result, sweep
-
-SIZES = {"a": 10, "b": 1000, "c": 100_000}
+from proofs_tests.tools.sweeps import ablated, recorded, result, sweep
 
 
 def drawings(folder: Path, computed: RunConfig) -> dict[str, style.Drawing]:
     """Draw each figure; `computed` has the cells of figures 2, 3, 4 and 7."""
-    found = {name: picture for name, picture in first_pictures.draw().items()}
-    found |= {"0": worked_example.draw(), "5": _cycles(folder / "cycles")}
+    found = first_pictures.draw() | {"0": worked_example.draw()}
+    found |= {"5": _cycles(folder / "cycles")}
     found |= _of_runs(folder / "sweep")
     with pytest.MonkeyPatch.context() as patch:
         take_few_steps(patch)
@@ -56,17 +53,9 @@ def _of_runs(folder: Path) -> dict[str, style.Drawing]:
 
 def _cycles(folder: Path) -> style.Drawing:
     """Draw figure 5 with its three panels."""
-    run = result(folder, "magnitude", 1, 90.0)
+    recorded(folder)
     for cycles in (1, 2):
         result(folder, "magnitude", 10, 70.0, config={"cycles": cycles})
-    layers = [dict.fromkeys(LAYER_COLUMNS, 0) | {"name": n, "size": s} for n, s in SIZES.items()]
-    write_rows(run / "layers.csv", LAYER_COLUMNS, layers)
-    rows = [
-        {"epoch": epoch, "name": name, "mean_square": size**power}
-        for epoch, power in enumerate((-0.5, -0.75, -1))
-        for name, size in SIZES.items()
-    ]
-    write_rows(run / "weights.csv", WEIGHT_COLUMNS, rows)
     return iterative_magnitude.draw(folder, {})
 
 

@@ -6,14 +6,17 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from unittest.mock import patch
 
+import pytest
 import torch
 
 from experiments.config import RunConfig
 from experiments.resolve import resolve
 from proofs_tests.tools import ROOT
-from train import checkpoint
+from train import checkpoint, loop
 
 N = 50_200  # prunable weights of 64-300-100-10
 QUICK = {"steps": 3, "epochs": 2}
@@ -33,6 +36,20 @@ def single_thread() -> Iterator[None]:
 def configured(results: Path, **given) -> RunConfig:
     """The configuration of the default run, in three steps and two epochs."""
     return resolve({"results": str(results), "device": "cpu", **QUICK, **given})
+
+
+@contextmanager
+def interrupted_in(epoch: int) -> Iterator[None]:
+    """Interrupt the training in the block, as Ctrl-C does, when this epoch begins."""
+    whole, begun = loop.train_epoch, count(1)
+
+    def train_epoch(*given):
+        if next(begun) == epoch:
+            raise KeyboardInterrupt
+        return whole(*given)
+
+    with patch.object(loop, "train_epoch", train_epoch), pytest.raises(KeyboardInterrupt):
+        yield
 
 
 def timeless(path: Path) -> object:

@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 
 from experiments.resolve import resolve
+from experiments.runs.files import LAYER_COLUMNS, WEIGHT_COLUMNS, write_rows
 from experiments.sweeps.grid import AXES
+
+SIZES = {"a": 10, "b": 1000, "c": 100_000}  # of the layers of `recorded`
 
 
 def result(folder: Path, pruner: str, compression: float, top1: float, **more) -> Path:
@@ -23,6 +26,19 @@ def result(folder: Path, pruner: str, compression: float, top1: float, **more) -
     (folder / name).mkdir(parents=True)
     (folder / name / "result.json").write_text(json.dumps(content))
     return folder / name
+
+
+def recorded(folder: Path) -> None:
+    """Write a dense run with its weights: mean squares of size^-1/2 at first, size^-1 at last."""
+    run = result(folder, "magnitude", 1, 90.0)
+    layers = [dict.fromkeys(LAYER_COLUMNS, 0) | {"name": n, "size": s} for n, s in SIZES.items()]
+    write_rows(run / "layers.csv", LAYER_COLUMNS, layers)
+    rows = [
+        {"epoch": epoch, "name": name, "mean_square": size**power}
+        for epoch, power in enumerate((-0.5, -0.75, -1))
+        for name, size in SIZES.items()
+    ]
+    write_rows(run / "weights.csv", WEIGHT_COLUMNS, rows)
 
 
 def sweep(folder: Path) -> None:
