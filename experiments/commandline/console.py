@@ -63,8 +63,9 @@ def sentence(error: Exception) -> str:
 
 def remedy(error: object, program: str) -> str:
     """The command that mends an error, if the error has one as its attribute `remedy`."""
-    command = getattr(error, "remedy", None)
-    return f"; run `{program} {command}`" if command else ""
+    from experiments.commandline import reports
+
+    return reports.remedy(getattr(error, "remedy", None), program)
 
 
 def check_packages() -> None:

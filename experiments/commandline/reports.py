@@ -68,8 +68,12 @@ def _hours(row: Mapping) -> str:
 def _data(rows: list[dict], program: str) -> Iterator[str]:
     for row in rows:
         here = f"{row['dataset']} is in {row['folder']}"
-        remedy = f"; run `{program} {row['remedy']}`" if row["remedy"] else ""
-        yield f"data  {row['missing'] or here}{remedy}"
+        yield f"data  {row['missing'] or here}{remedy(row['remedy'], program)}"
+
+
+def remedy(command: str | None, program: str) -> str:
+    """The words that add the command that mends an error, if there is one."""
+    return f"; run `{program} {command}`" if command else ""
 
 
 def _disk(found: Mapping) -> Iterator[str]:

@@ -18,7 +18,7 @@ def needed(trainings: Mapping[RunConfig, int]) -> int:
     Args:
         trainings: The runs, and how many checkpoints each has that are not shared.
     """
-    return round(sum(count * _checkpoint(c) + _masks(c) + TABLES for c, count in trainings.items()))
+    return round(sum(TABLES + _arrays(config, count) for config, count in trainings.items()))
 
 
 def free(folder: Path) -> int:
@@ -28,23 +28,18 @@ def free(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def _checkpoint(config: RunConfig) -> int:
-    """Bytes of the weights, their momentum and the buffers; 0 without training."""
-    if config.epochs == 0:
-        return 0
+def _arrays(config: RunConfig, checkpoints: int) -> float:
+    """Bytes of the masks of a run and of its checkpoints: weights, their momentum, buffers."""
     try:
         size = size_of(config)
     except Exception:  # a network that cannot be built will also end its run
         return 0
-    return 2 * size.weights + size.buffers
+    trained = config.epochs > 0
+    return trained * checkpoints * (2 * size.weights + size.buffers) + _masks(config, size.N)
 
 
-def _masks(config: RunConfig) -> float:
+def _masks(config: RunConfig, N: int) -> float:
     """Bytes of the compressed masks, of each cycle and of the run, by their entropy."""
-    try:
-        N = size_of(config).N
-    except Exception:  # as above
-        return 0
     cycles = [config.compression ** -(k / config.cycles) for k in range(1, config.cycles + 1)]
     densities = [*cycles, 1 / config.compression]
     return sum(N * (1e-3 + MASK * _entropy(density) / 8) for density in densities)

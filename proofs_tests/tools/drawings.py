@@ -26,8 +26,7 @@ from proofs_tests.tools.sweeps import ablated, recorded, result, sweep
 
 def drawings(folder: Path, computed: RunConfig) -> dict[str, style.Drawing]:
     """Draw each figure; `computed` has the cells of figures 2, 3, 4 and 7."""
-    found = first_pictures.draw() | {"0": worked_example.draw()}
-    found |= {"5": _cycles(folder / "cycles")}
+    found = first_pictures.draw() | {"0": worked_example.draw(), "5": _cycles(folder / "cycles")}
     found |= _of_runs(folder / "sweep")
     with pytest.MonkeyPatch.context() as patch:
         take_few_steps(patch)
