@@ -150,3 +150,12 @@ def test_an_allocation_by_synflow_is_rescaled_too():
     assert all(found[name].equal(wanted[name]) for name in wanted)
     apply(model, found)
     assert size(found) == sum(W.size for W in exact.weights)
+
+
+def test_a_score_that_overflows_where_R_does_not_is_refused(engine):
+    """The score of the first weight is R = 1e50, but dR/dtheta = 1e350 is infinite."""
+    model = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(3))).double()
+    for layer, theta in zip(model, (1e-300, 1e200, 1e150), strict=True):
+        layer.weight.data.fill_(theta)
+    with pytest.raises(FloatingPointError, match=r"^scores of 0\.weight are not finite$"):
+        prune(model, "synflow", Probe((1,)), 1.5)

@@ -29,7 +29,13 @@ def scored_weights(draw, least=-3):
 def as_scored(scores, masks):
     """Scores that exist already, in the form that selection takes."""
     return {
-        name: Scored(masks[name], int(masks[name].sum()), S.__getitem__, lambda *at, S=S: S[at])
+        name: Scored(
+            masks[name],
+            int(masks[name].sum()),
+            rows=S.__getitem__,
+            at=lambda *at, S=S: S[at],
+            finite=bool(S.isfinite().all()),
+        )
         for name, S in scores.items()
     }
 
@@ -144,7 +150,8 @@ def test_places_fit_into_their_integers(total, kind):
         torch.empty(1, n, dtype=torch.bool, device="meta") for n in (total // 2, -(-total // 2))
     ]
     weights = {
-        str(i): Scored(mask, 0, mask.__getitem__, mask.__getitem__) for i, mask in enumerate(halves)
+        str(i): Scored(mask, 0, mask.__getitem__, mask.__getitem__, True)
+        for i, mask in enumerate(halves)
     }
     assert _narrow(weights) == kind
     assert torch.iinfo(kind).max >= total

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import isfinite
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -102,6 +103,7 @@ def _scored(matrix: Matrix, gradient: Gradient) -> Scored:
         matrix.kept,
         rows=lambda part: gradient.rows(part).mul_(theta[part]),
         at=at,
+        finite=isfinite(gradient.bound()),
     )
 
 

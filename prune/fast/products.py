@@ -36,6 +36,15 @@ class Gradient(NamedTuple):
         product = flow_out.mul_(flow_in).sum(1)
         return product if self.rest is None else product + self.rest[row, column]
 
+    def bound(self) -> float:
+        """Return an upper bound of the entries, none of which is negative.
+
+        While it is finite, so are the scores: each is at most R. It takes no pass over (m, n).
+        """
+        ends = [x.amax(0) for x in (self.flow_out, self.flow_in) if len(x)]
+        product = torch.dot(*ends).item() if len(ends) == 2 else 0.0
+        return product + (0.0 if self.rest is None else self.rest.sum().item())
+
 
 class Products:
     """Compute layers of the given weights as products, and keep both ends of each product.

@@ -28,6 +28,7 @@ class Scored(NamedTuple):
     kept: int  # number of survivors
     rows: Callable[[slice], Tensor]  # scores of some rows
     at: Callable[[Tensor, Tensor], Tensor]  # scores at (row, column), both (k,)
+    finite: bool  # no score is infinite or NaN; False: perhaps one is
 
 
 class Selection(NamedTuple):
@@ -70,7 +71,8 @@ def whole(scores: Tensor, mask: Tensor) -> Scored:
     def at(row: Tensor, column: Tensor) -> Tensor:
         return S[row, column]
 
-    return Scored(mask.flatten(1), int(mask.count_nonzero()), rows, at)
+    finite = isfinite(S.sum().item())
+    return Scored(mask.flatten(1), int(mask.count_nonzero()), rows, at, finite)
 
 
 def lowest(scored: Mapping[str, Scored], count: int) -> Selection:
@@ -159,11 +161,11 @@ def _bracket(sample: Tensor, index: int) -> tuple[float | Tensor, float | Tensor
 
 def _sweep(scored: Mapping[str, Scored], low: float | Tensor, high: float | Tensor) -> Sweep:
     """Form all scores in blocks, and keep those up to `high`."""
+    if not all(s.finite for s in scored.values()):
+        refuse_infinite(scored)
     narrow = _narrow(scored)
     start, total, below, values, between = 0, 0.0, [], [], []
     for scores, mask in _portions(scored):
-        if not isfinite(scores.sum().item()):
-            refuse_infinite(scored)
         place = positions(at_most(scores, high).logical_and_(mask))
         found = scores.index_select(0, place)
         place = place.add_(start).to(narrow)
