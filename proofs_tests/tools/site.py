@@ -23,10 +23,11 @@ TITLED = re.compile(r'^```python title="(.*?)"\n(.*?)^```$', re.MULTILINE | re.D
 PAGES = [name for name in pages() if name.endswith(".md") and "results/measured" not in name]
 
 
-def commands(page: str, heavy: bool) -> list[list[str]]:
-    """The words of each command of a page, of the blocks that are heavy or of the others."""
+def commands(page: str, heavy: bool, word: str = "") -> list[list[str]]:
+    """The words of each command of a page: of heavy blocks, `word` in their mark, or of others."""
     blocks = BLOCK.findall((ROOT / page).read_text().replace("\\\n", " "))
-    lines = [line for mark, text in blocks if bool(mark) == heavy for line in text.splitlines()]
+    chosen = [text for mark, text in blocks if bool(mark) == heavy and word in mark]
+    lines = [line for text in chosen for line in text.splitlines()]
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
