@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import shutil
+import sys
 from datetime import date
 
 import click
@@ -25,10 +26,14 @@ BEGUN = date(2026, 11, 24)  # the first commit
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
-    """The folder in which a reader follows a page."""
+    """The folder in which a reader follows a page; modules of the reader are forgotten after it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    return tmp_path
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 def load(path):

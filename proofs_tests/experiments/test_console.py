@@ -3,7 +3,6 @@
 import io
 import os
 import re
-import subprocess
 import time
 
 import pytest
@@ -16,7 +15,8 @@ from experiments.runs.export import export
 from experiments.runs.imp import imp
 from experiments.runs.run import run
 from experiments.sweeps.sweep import sweep
-from proofs_tests.tools.runs import ONE_THREAD, command, configured, interrupted_in
+from proofs_tests.tools import forks
+from proofs_tests.tools.runs import configured, interrupted_in
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -38,28 +38,28 @@ class Heard:
         self.notes.append(text)
 
 
-def shown(columns: int, *arguments: str) -> str:
-    """Run a command in a terminal of so many columns; return what it writes there."""
+def shown(columns: int, words: list[str]) -> str:
+    """Run a command of ours in a terminal of so many columns; return what it writes there."""
     pty, termios, fcntl = (pytest.importorskip(name) for name in ("pty", "termios", "fcntl"))
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, bytes([24, 0, columns, 0, 0, 0, 0, 0]))
-    given = ONE_THREAD | {"TERM": "xterm", "COLUMNS": ""}
-    process = subprocess.Popen(arguments, stdout=follower, stderr=follower, env=given)
+    process = forks.on_terminal(os.ttyname(follower), words)
+    begun = os.read(leader, 1)
     os.close(follower)
-    text = b""
+    text = begun
     try:
         while part := os.read(leader, 4096):
             text += part
     except OSError:  # the other end is closed
         pass
     os.close(leader)
-    assert process.wait() == 0, text.decode()
+    assert forks.exit_code(process) == 0, text.decode()
     return re.sub(r"\x1b\[[?0-9]*[A-Za-z]", "", text.decode())
 
 
 @pytest.mark.parametrize("columns", [40, 60, 120])
 def test_a_bar_is_one_line_of_a_terminal(tmp_path, columns):
-    text = shown(columns, *command(tmp_path, "--epochs", "0"))
+    text = shown(columns, ["run", "--results", str(tmp_path), "--device", "cpu", "--epochs", "0"])
     bars = re.findall(r"pruning to 1/10  \[[^\r\n]*", text)
     assert len(bars) > 20 and "100%" in bars[-1]
     assert max(map(len, bars)) <= columns

@@ -16,7 +16,7 @@ from torch import nn
 
 import cli
 from experiments.runs.run import run
-from proofs_tests.tools import ROOT
+from proofs_tests.tools import ROOT, forks
 from proofs_tests.tools import rank as ranked
 from proofs_tests.tools.runs import CPU, ONE_THREAD, Killed, Killer, configured
 from train import checkpoint
@@ -47,9 +47,7 @@ def history(results: Path) -> list[dict[str, float]]:
 def two(tmp_path_factory) -> list[dict]:
     """The results of proofs_tests/tools/rank.py on two ranks."""
     folder = tmp_path_factory.mktemp("two")
-    process = launch(ROOT / "proofs_tests" / "tools" / "rank.py", folder)
-    _, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors
+    assert forks.together(2, ranked.member, folder) == [0, 0]
     return [torch.load(folder / f"rank{number}.pt") for number in (0, 1)]
 
 
@@ -95,10 +93,10 @@ def test_ranks_with_different_masks_are_stopped_before_the_masks_are_used(two):
     assert not any(found["applied"] for found in two)
 
 
-def test_torchrun_on_digits_equals_one_process(tmp_path, one_thread):
-    process = launch("cli.py", *FEW, 2, "--results", tmp_path / "two")
-    out, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors
+def test_two_ranks_on_digits_equal_one_process(tmp_path, one_thread):
+    line = [*FEW, "2", "--results", str(tmp_path / "two")]
+    assert forks.together(2, forks.written, str(tmp_path / "out"), line) == [0, 0]
+    out = (tmp_path / "out").read_text()
     paths = run(configured(tmp_path / "one")), next((tmp_path / "two").glob("*/result.json"))
     one, two = (json.loads(path.read_text()) for path in paths)
     assert out.splitlines()[-1] == f"result: {paths[1]}" and out.count("result:") == 1
@@ -113,9 +111,8 @@ def test_two_ranks_go_on_where_one_process_was_stopped(tmp_path, one_thread):
         run(configured(tmp_path / "stopped"), Killer(40))
     (saved,) = tmp_path.glob("stopped/*/checkpoint.pt")
     first = checkpoint.load(saved, CPU)["history"]
-    process = launch("cli.py", *FEW, 2, "--results", tmp_path / "stopped")
-    _, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors
+    line = [*FEW, "2", "--results", str(tmp_path / "stopped")]
+    assert forks.together(2, forks.command, line) == [0, 0]
     run(configured(tmp_path / "one"))
     assert len(first) == 1 and checkpoint.load(saved, CPU)["history"][:1] == first
     for ours, theirs in zip(history(tmp_path / "one"), history(tmp_path / "stopped"), strict=True):

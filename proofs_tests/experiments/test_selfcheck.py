@@ -27,8 +27,11 @@ from train.data import DATASETS, known
 OURS = ("experiments", "prune", "train")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-# Changes that make two long checks short.
+# Changes that make long checks short.
 QUICK = {
+    "rehearsal": [
+        ("experiments/checks/rehearsal.py", "in MODELS:\n", 'in ("mlp", "vgg11", "resnet20"):\n')
+    ],
     "overfit": [
         ("experiments/checks/overfit.py", "IMAGES = 256", "IMAGES = 64"),
         ("experiments/checks/overfit.py", "epochs=25, batch_size=64", "epochs=10, batch_size=16"),

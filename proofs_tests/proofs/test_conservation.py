@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from proofs_tests.tools.draws import half_as_many
 from proofs_tests.tools.torch_strategies import Network, Residual, batch, fill, networks
 from prune import Probe, prunable, prune
 from train.models import build
@@ -100,6 +101,7 @@ def with_scored_shortcuts(model):
     return model
 
 
+@half_as_many
 @given(networks())
 def test_what_an_identity_carries_is_missing_in_its_branch(network):
     """Beside an identity a branch carries the rest; made visible, the two carry R (Theorem 2)."""

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proofs_tests.prune.test_pruning import plans, probe_of, small
+from proofs_tests.tools.draws import half_as_many
 from prune import Probe, prune
 from prune.allocation import ALLOCATIONS, RULES, allocate
 from prune.masks import dense_masks, keep_top, kept, size
@@ -131,6 +132,7 @@ def test_a_worked_example(allocation, total, counts):
 # In networks
 
 
+@half_as_many
 @given(plans(), st.sampled_from(["random", "magnitude", "snip", "synflow"]),
        st.sampled_from(["uniform", "erk", "igq"]))  # fmt: skip
 def test_within_each_tensor_the_best_scores_are_kept(plan, score, allocation):

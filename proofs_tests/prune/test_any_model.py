@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from proofs_tests.tools.draws import half_as_many
 from proofs_tests.tools.kinds import Cached, Function, Kind, kinds, made, probe, state
 from prune import SCORES, Probe, connected, effective, prunable, prune
 from prune.diagnosis import diagnose
@@ -23,6 +24,7 @@ def attempt(task):
         return None
 
 
+@half_as_many
 @given(st.lists(kinds, min_size=1, max_size=2), st.sampled_from(sorted(SCORES)), st.booleans())
 def test_the_model_is_never_changed(names, score, training):
     """Pruning, paths and diagnosis leave every attribute of every module as it was."""

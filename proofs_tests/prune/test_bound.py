@@ -10,6 +10,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from proofs_tests.tools.draws import half_as_many
 from proofs_tests.tools.torch_strategies import Apply, batch, networks
 from prune import Probe, prune
 from prune.bound import change_bound
@@ -89,6 +90,7 @@ def test_the_bounds_sum_to_R_and_to_the_loss_of_R(network, seed, largest):
     assert bound.change.sum() == largest * (R - left)
 
 
+@half_as_many
 @given(networks(exact=True, biases=False), st.integers(0, 999))
 def test_positive_networks_reach_the_bound_at_ones(network, seed):
     """So no smaller one holds for these magnitudes; where a maximum is taken it may be larger."""

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from proofs_tests.tools.draws import half_as_many
 from proofs_tests.tools.oracles import Scale, algorithm_1, counts, positive, row
 from proofs_tests.tools.torch_strategies import Apply, batch, fill, networks
 from prune import SCORES, Probe, apply, connected, prunable, prune
@@ -35,6 +36,7 @@ def plans(draw, **kwargs):
     return network, compression, draw(st.integers(1, 5)), draw(schedules)
 
 
+@half_as_many
 @given(plans())
 def test_masks_are_those_of_algorithm_1(plan):
     """Weight for weight and with ties, on networks whose scores are not rounded."""
@@ -106,6 +108,7 @@ def probe_of(network, seed):
     return Probe(network.shape, tuple(zip(images, labels)), torch.Generator().manual_seed(seed))
 
 
+@half_as_many
 @given(plans(), st.sampled_from(sorted(SCORES)), st.sampled_from(["global", "local"]))
 def test_every_score_schedule_and_scope(plan, name, scope):
     """After step k of n exactly the scheduled number survives, the best of all or of each tensor.
@@ -131,6 +134,7 @@ def test_every_score_schedule_and_scope(plan, name, scope):
         assert all((after[n] <= before[n]).all() for n in after)
 
 
+@half_as_many
 @given(plans())
 def test_report_gets_the_scores_of_each_step(plan):
     """Scores and R before each step, and prune size / cut size (Theorem 4), exactly."""
@@ -367,6 +371,7 @@ def test_certified_refuses_to_close_the_last_path(network):
         assert stop.value.reached == L
 
 
+@half_as_many
 @given(open_networks())
 def test_certified_never_disconnects_a_residual_network(network):
     """It reaches 1 weight, or names a count that can be reached and leaves a path open."""
@@ -382,6 +387,7 @@ def test_certified_never_disconnects_a_residual_network(network):
     assert connected(model, masks, shape)
 
 
+@half_as_many
 @given(open_networks())
 def test_certified_removes_the_most_it_may(network):
     """One weight more, and the prune size would not be below the cut size (Theorem 4)."""

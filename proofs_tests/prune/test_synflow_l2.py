@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 
+from proofs_tests.tools.draws import half_as_many
 from proofs_tests.tools.torch_strategies import networks
 from prune import SCORES, Probe, connected, prunable, prune
 from prune.masks import dense_masks, kept, size
@@ -79,6 +80,7 @@ def test_flow_into_a_neuron_is_flow_out_of_it(widths, seed):
     assert isclose(R, paths.sum().item(), rel_tol=1e-10)
 
 
+@half_as_many
 @given(networks(residual=False), st.integers(1, 40))
 def test_certified_never_closes_the_last_path(case, left):
     """Theorem 4, to any compression that a chain can have."""

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proofs_tests.tools import ROOT
+from proofs_tests.tools.draws import half_as_many
 from proofs_tests.tools.torch_strategies import networks
 from prune import Probe, prune
 from prune.fast.small import SMALL
@@ -35,6 +36,7 @@ def pruned(model, way, compression, *more):
 
 
 @pytest.mark.parametrize("small", [0, SMALL])
+@half_as_many
 @given(networks(), st.sampled_from(WAYS), st.data())
 def test_plain_and_fast_loops_agree_in_every_step(small, network, way, data):
     """Masks, counts, R and prune/cut ratios are equal, on networks without rounding."""

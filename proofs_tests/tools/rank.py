@@ -1,6 +1,5 @@
-"""The program of each rank in test_ranks.py: `torchrun --nproc-per-node=2 rank.py FOLDER`."""
+"""The work of each rank in test_ranks.py."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -78,7 +77,7 @@ def refusal(work: Callable[[], object]) -> str:
     return "none"
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
+def member(folder: Path) -> None:
+    """Do the work of this rank, and save what it found in the folder."""
     with joined("cpu"):
-        together(Path(sys.argv[1]))
+        together(folder)

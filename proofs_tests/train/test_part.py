@@ -113,8 +113,8 @@ def compare_whole(made: Case, tolerance: float) -> None:
         net.train()
 
 
-RANDOM = ("mlp", "vgg11", "vgg19-plain", "resnet18", "resnet20")
-DEEP = ("vgg19", "resnet56", "resnet110")
+RANDOM = ("mlp", "vgg11", "resnet20")
+DEEP = ("vgg19", "resnet32", "resnet56", "resnet110")
 CASES = [
     *(pytest.param(n, "synflow", marks=[pytest.mark.slow] * (n in DEEP)) for n in MODELS),
     *((name, "random") for name in RANDOM),
