@@ -39,6 +39,13 @@ def whole(path: Path) -> Iterator[Path]:
         _flush(path.parent, os.O_RDONLY)
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what processes that were killed have left of `whole`, under a folder of one's own."""
+    for pattern in ("*.part", "*.part.*"):
+        for path in folder.rglob(pattern):
+            path.unlink(missing_ok=True)
+
+
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file whole or not at all; `write` is called with a stream in memory.
 

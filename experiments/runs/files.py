@@ -14,7 +14,7 @@ from experiments.config import RunConfig
 from experiments.runs import packed
 from experiments.runs.owners import check_result, checksum, located, parsed, signed
 from experiments.runs.provenance import provenance, versions
-from train.files import is_locked, lock, whole
+from train.files import is_locked, lock, remove_parts, whole
 
 RESULT, MASKS, LAYERS = "result.json", "masks.npz", "layers.csv"
 STEPS, HISTORY, WEIGHTS = "steps.csv", "history.csv", "weights.csv"
@@ -197,7 +197,8 @@ def _check_result(result: object, directory: str) -> None:
 def owned(directory: Path) -> Iterator[None]:
     """Hold the lock on a run's directory, so that no second process works in it.
 
-    The operating system frees the lock also after a crash.
+    The operating system frees the lock also after a crash. What a crash has left half written is
+    removed.
 
     Raises:
         BlockingIOError: If another process holds it.
@@ -207,6 +208,7 @@ def owned(directory: Path) -> Iterator[None]:
     with open(directory / ".lock", "w") as file:
         if not lock(file):
             raise BlockingIOError(f"another process is working on {directory}")
+        remove_parts(directory)
         yield
 
 

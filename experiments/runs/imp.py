@@ -23,6 +23,7 @@ from train.batches import Task
 from train.ranks import of_first, rank
 
 CYCLE = "cycle.json"  # written last: a cycle that has it is finished
+TABLES = (files.HISTORY, files.WEIGHTS)  # of a cycle; the second only if it was asked for
 ENTRIES = {"cycle": int, "kept": int, "compression": float, "seconds": float}
 ENTRIES |= dict.fromkeys(("untrained", "best", "final"), ACCURACY)
 CHECKS = {name: fits(kind) for name, kind in ENTRIES.items()}
@@ -115,8 +116,10 @@ def _select(
     fewer = keep_top(magnitudes, survivors, keep)
     row |= {"kept": kept(fewer), "compression": size(fewer) / kept(fewer)}
     write_masks(_directory(config, cycle) / files.MASKS, fewer, config)
-    content = signed({"run": config.directory.name, **row}, CYCLE, {files.CHECKPOINT: start})
-    files.write_text(_directory(config, cycle) / CYCLE, json.dumps(content, indent=2) + "\n")
+    directory = _directory(config, cycle)
+    sums = {files.CHECKPOINT: start, **files.table_sums(directory, TABLES)}
+    content = signed({"run": config.directory.name, **row}, CYCLE, sums)
+    files.write_text(directory / CYCLE, json.dumps(content, indent=2) + "\n")
     return fewer, row
 
 
@@ -128,15 +131,18 @@ def _finished(
     Raises:
         ValueError: If one of its files is damaged, or that of another run or cycle.
     """
-    names = (CYCLE, files.MASKS, files.CHECKPOINT)
-    path, masks_file, trained = (_directory(config, cycle) / name for name in names)
-    if not all(file.exists() for file in (path, masks_file, trained)):
+    directory, names = _directory(config, cycle), (CYCLE, files.MASKS, files.CHECKPOINT)
+    path, masks_file, trained = (directory / name for name in names)
+    if not all((directory / name).exists() for name in (*names, files.HISTORY)):
         return None
     row, sums = located(f"cycle file {path}", lambda: _read_cycle(path, config, cycle))
     masks, _, _ = read_masks(masks_file, model, config)
     if kept(masks) != row["kept"]:
         raise ValueError(f"mask file {masks_file} is not that of {path}: it keeps {kept(masks)}")
     read_checkpoint(trained, sums)
+    for name in TABLES:
+        if (directory / name).exists():
+            files.read_rows(directory / name, files.TABLES[name], sums)
     return {name: mask.cpu() for name, mask in masks.items()}, row
 
 

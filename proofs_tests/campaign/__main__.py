@@ -73,7 +73,7 @@ def _tell(count: int, spent: float, minutes: float, name: str, found: list[Troub
 def _write(report: Path | None, text: str) -> None:
     if report:
         with whole(report) as partial:
-            partial.write_text(text)
+            partial.write_text(text, errors="backslashreplace")
 
 
 if __name__ == "__main__":

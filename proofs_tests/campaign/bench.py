@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from proofs_tests.tools.runs import timeless
@@ -165,7 +166,10 @@ def _command(words: list[str], here: Path, log: Path, limits: Callable[[], None]
     log.mkdir(exist_ok=True)
     for kind, descriptor in (("out", 1), ("err", 2)):
         os.dup2(os.open(log / f"{kind}-{os.getpid()}", os.O_WRONLY | os.O_CREAT), descriptor)
-    sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))
+    sys.stdout, sys.stderr = (  # as Python opens them
+        open(n, "w", buffering=1, closefd=False, errors=errors)
+        for n, errors in ((1, "strict"), (2, "backslashreplace"))
+    )
     os.chdir(here)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (2 * MEMORY, 2 * MEMORY))
@@ -202,9 +206,10 @@ def last(text: str) -> str:
 def content(folder: Path) -> dict[str, object]:
     """The content of all result files under a folder, without times.
 
-    `.trained` is none: it is only for other runs, which may share a training.
+    `.trained` is none: it is only for other runs, which may share a training. `untrained.json` is
+    read by an unfinished training only; what it says is in the result.
     """
-    skipped = (".lock", ".trained", "failure.txt")
+    skipped = (".lock", ".trained", "failure.txt", "untrained.json")
     files = [p for p in folder.rglob("*") if p.is_file() and p.name not in skipped]
     kept = [p for p in files if p.suffix != ".pt2" and ".part" not in p.name]
     return {str(p.relative_to(folder)): _content(p) for p in kept}
@@ -215,6 +220,9 @@ def _content(path: Path) -> object:
         if path.suffix == ".pt":
             state = checkpoint.load(path, torch.device("cpu"))
             return {name: tensor.numpy().tobytes() for name, tensor in state["model"].items()}
+        if path.suffix == ".npz":  # not the dates of the archive
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: arrays[name].tobytes() for name in arrays.files}
         return _timeless(json.loads(path.read_text())) if path.suffix == ".json" else timeless(path)
     except Exception as error:
         return f"damaged: {type(error).__name__}"

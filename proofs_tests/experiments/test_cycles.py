@@ -45,7 +45,7 @@ def refused(config: RunConfig, path: Path) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("name", ["masks.npz", "cycle.json", "checkpoint.pt"])
+@pytest.mark.parametrize("name", ["masks.npz", "cycle.json", "checkpoint.pt", "history.csv"])
 @pytest.mark.parametrize("source", [(1, 2), (0, 1)], ids=["another seed", "another cycle"])
 def test_a_file_of_another_training_is_refused(stopped, done, name, source):
     seed, cycle = source
@@ -69,7 +69,7 @@ def test_a_changed_number_of_an_entry(stopped):
     assert "its check sum is another" in refused(stopped, path)
 
 
-@pytest.mark.parametrize("name", ["masks.npz", "checkpoint.pt", "cycle.json"])
+@pytest.mark.parametrize("name", ["masks.npz", "checkpoint.pt", "cycle.json", "history.csv"])
 def test_a_cycle_that_lacks_a_file_is_made_again(stopped, done, name):
     (stopped.directory / "cycle-2" / name).unlink()
     directory = imp(stopped).parent
@@ -77,7 +77,8 @@ def test_a_cycle_that_lacks_a_file_is_made_again(stopped, done, name):
         json.loads((directory / "result.json").read_text())["final"]
         == (json.loads((done[0] / "result.json").read_text())["final"])
     )
-    assert files(directory / "cycle-2")["masks.npz"] == files(done[0] / "cycle-2")["masks.npz"]
+    made, whole = files(directory / "cycle-2"), files(done[0] / "cycle-2")
+    assert all(made[name] == whole[name] for name in ("masks.npz", "history.csv"))
 
 
 def test_entries_of_older_versions_have_no_owner_and_no_sum(stopped, done):

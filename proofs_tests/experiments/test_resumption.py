@@ -98,6 +98,18 @@ def started() -> Iterator:
 SLOW = ["--epochs", "4", "--batch-size", "8", "--lr", "0.01", "--steps", "3"]
 
 
+def test_what_a_killed_process_has_left_half_written_is_removed(tmp_path):
+    config = configured(tmp_path)
+    names = ("checkpoint.host-7.part.pt", ".trained.host-7.part", "cycle-1/masks.host-7.part.npz")
+    left = [config.directory / name for name in names]
+    mine = config.directory / "my.parts.txt"
+    for path in (*left, mine):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    run(config)
+    assert not any(path.exists() for path in left) and mine.exists()
+
+
 @pytest.mark.slow
 def test_kill_9_in_mid_epoch_and_the_same_command_again(tmp_path, factory, started):
     """Its files equal those of an uninterrupted run; while it runs, no other process may do so."""

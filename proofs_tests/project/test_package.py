@@ -79,10 +79,8 @@ def test_the_metadata_has_the_version_of_the_module_and_forbids_an_upload(built)
 def test_the_version_is_the_same_everywhere():
     citation = (ROOT / "CITATION.cff").read_text().splitlines()
     assert f"version: {synflow.__version__}" in citation
-    newest = next(
-        line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line[:3] == "## "
-    )
-    assert newest.split()[1] == synflow.__version__
+    changes = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert next(version for version in changes if version != "Unreleased") == synflow.__version__
 
 
 def test_the_lowest_versions_are_the_bounds():
