@@ -23,7 +23,7 @@ from proofs_tests.tools import ROOT
 from proofs_tests.tools.packs import ROW, made, names, of_config, only_packed, three
 from proofs_tests.tools.runs import configured, raw
 
-COMMITTED = ("laptop", "laptop/cost", "laptop/epochs", "laptop/rounding", "small")  # folders of results/
+COMMITTED = ("laptop", "laptop/epochs", "laptop/rounding", "small")  # folders of results/
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""How many examples Hypothesis draws, where one takes long."""
+"""Fewer examples of Hypothesis for a test in which one takes long."""
 
 from hypothesis import settings
 
