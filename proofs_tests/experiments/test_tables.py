@@ -17,7 +17,8 @@ from proofs_tests.tools import ROOT
 from proofs_tests.tools.sweeps import ablated, result, sweep
 
 LAPTOP = ROOT / "results" / "laptop"
-PACKS = (LAPTOP, LAPTOP / "epochs", LAPTOP / "rounding", ROOT / "results" / "small")
+PARTS = (LAPTOP / "cost", LAPTOP / "epochs", LAPTOP / "rounding")
+PACKS = (LAPTOP, *PARTS, ROOT / "results" / "small")
 FINISHED = finished(LAPTOP)
 some = pytest.mark.skipif(not FINISHED, reason="no run of results/laptop is here")
 
@@ -104,7 +105,11 @@ def test_only_packs_of_finished_runs_a_page_and_pictures_are_committed():
     assert kinds == {"README.md", "histories.csv", "runs.jsonl"}
     weights = LAPTOP / "weights"  # of one run, which recorded them (Fig. 5b)
     packs = [path for path in files if LAPTOP in path.parents and weights not in path.parents]
-    assert {path.parent for path in packs} <= {*PACKS, LAPTOP / "figures"}
+    assert {path.parent for path in packs} <= {
+        *PACKS,
+        LAPTOP / "figures",
+        LAPTOP / "cost" / "figures",
+    }
     assert sum(path.stat().st_size for path in files) < 10_000_000
     for folder in PACKS:
         assert set(packed.histories(folder, HISTORY_COLUMNS)) == packed.names(folder)
@@ -121,13 +126,14 @@ def test_each_run_is_one_of_the_preset_and_finished_by_its_result_alone():
 
 
 @some
-@pytest.mark.parametrize("name", ["figure6", "figure5", "variants"])
+@pytest.mark.parametrize("name", ["figure6", "figure5", "variants", "cost"])
 def test_a_committed_picture_is_drawn_again_from_the_results_alone(name, tmp_path):
     """The CSV is compared byte for byte; pixels depend on the version of matplotlib."""
-    table = LAPTOP / "figures" / f"{name}.csv"
+    folder = LAPTOP / name if name == "cost" else LAPTOP
+    table = folder / "figures" / f"{name}.csv"
     if not table.exists():
         pytest.skip(f"{name} is not drawn yet")
-    (tmp_path / "runs.jsonl").write_bytes((LAPTOP / "runs.jsonl").read_bytes())
+    (tmp_path / "runs.jsonl").write_bytes((folder / "runs.jsonl").read_bytes())
     outcome = CliRunner().invoke(
         main, ["figure", name.removeprefix("figure"), "--results", tmp_path]
     )
