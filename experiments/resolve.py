@@ -125,6 +125,8 @@ def _check_dense(config: RunConfig, given: Mapping[str, object]) -> None:
 
 def _check_training(config: RunConfig, given: Mapping[str, object]) -> None:
     at_least("epochs", config.epochs, 0)
+    if config.epochs > 10**6:  # a slip of the hand, which would not end in years
+        raise ValueError(f"--epochs must be at most 1,000,000, not {config.epochs:,}")
     at_least("batch-size", config.batch_size, 1)
     at_least("weight-decay", config.weight_decay, 0)
     for name, value in (("lr", config.lr), ("drop-factor", config.drop_factor)):

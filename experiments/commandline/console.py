@@ -45,9 +45,9 @@ class Sentences(click.Group):
             text, code = sentence(error) + remedy(error, prog_name), 1
         except SystemExit as error:  # the module of a model may end the program
             text, code = f"the model's code calls sys.exit({error.code!r})", 1
-        is_help = "\n" in (text or "")  # of a group that was given no command
         if text is not None and launch.speaker():
-            click.echo(text if is_help else f"Error: {text}", err=True)
+            is_help = text.startswith("Usage:")  # of a group that was given no command
+            click.echo(text if is_help else f"Error: {' '.join(text.split())}", err=True)
         sys.exit(code)
 
 

@@ -101,6 +101,7 @@ def test_code_of_a_model_that_ends_the_program_later_gives_exit_code_1(monkeypat
         ({"steps": 2**64}, "--steps must be below 2^63, not a number of 20 digits"),
         ({"steps": 50_201}, "--steps and --cycles must be at most 50200, not 50201"),
         ({"cycles": 2**64}, "--cycles must be below 2^63"),
+        ({"epochs": 2**31}, "--epochs must be at most 1,000,000, not 2,147,483,648"),
         ({"epochs": -LONG}, "--epochs must be at least 0, not a number of 401 digits"),
         ({"seed": LONG}, "--seed must be below 2^63"),
         ({"batch_size": LONG}, "--batch-size must be below 2^63"),

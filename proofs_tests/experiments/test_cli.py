@@ -195,6 +195,7 @@ LINES = {
     "report nowhere": 1,
     "export nowhere": 1,
     "export nowhere --device tpu": 2,
+    "figure": 2,
     "data": 2,
     "data fly": 2,
     "data fetch": 2,
