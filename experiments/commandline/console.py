@@ -47,7 +47,8 @@ class Sentences(click.Group):
             text, code = f"the model's code calls sys.exit({error.code!r})", 1
         if text is not None and launch.speaker():
             is_help = text.startswith("Usage:")  # of a group that was given no command
-            click.echo(text if is_help else f"Error: {' '.join(text.split())}", err=True)
+            line = " ".join(text.split()) if "\n" in text else text
+            click.echo(text if is_help else f"Error: {line}", err=True)
         sys.exit(code)
 
 
