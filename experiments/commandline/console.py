@@ -13,7 +13,7 @@ from experiments.commandline import option_files
 from experiments.commandline.bar import Bar
 from experiments.commandline.help import Grouped
 from experiments.commandline.options import epochs_of
-from experiments.commandline.output import Commands, Report, wanted
+from experiments.commandline.output import Commands, Report, advice, wanted
 from train import launch
 
 COMPLETE = "_SYNFLOW_COMPLETE"  # the variable by which a shell asks for names
@@ -64,9 +64,7 @@ def sentence(error: Exception) -> str:
 
 def remedy(error: object, program: str) -> str:
     """The command that mends an error, if the error has one as its attribute `remedy`."""
-    from experiments.commandline import reports
-
-    return reports.remedy(getattr(error, "remedy", None), program)
+    return advice(getattr(error, "remedy", None), program)
 
 
 def check_packages() -> None:

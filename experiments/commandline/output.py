@@ -32,6 +32,11 @@ class Report(NamedTuple):
     error: Exception | None = None  # raised after the report is printed
 
 
+def advice(command: str | None, program: str) -> str:
+    """The words that add the command that mends an error, if there is one."""
+    return f"; run `{program} {command}`" if command else ""
+
+
 class Reporting(click.Command):
     """A command that prints the report that its function returns, as --json or --quiet want it."""
 

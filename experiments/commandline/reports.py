@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from experiments.commandline.output import advice
 from experiments.runs.inspection import certificate
 
 if TYPE_CHECKING:
@@ -68,12 +69,7 @@ def _hours(row: Mapping) -> str:
 def _data(rows: list[dict], program: str) -> Iterator[str]:
     for row in rows:
         here = f"{row['dataset']} is in {row['folder']}"
-        yield f"data  {row['missing'] or here}{remedy(row['remedy'], program)}"
-
-
-def remedy(command: str | None, program: str) -> str:
-    """The words that add the command that mends an error, if there is one."""
-    return f"; run `{program} {command}`" if command else ""
+        yield f"data  {row['missing'] or here}{advice(row['remedy'], program)}"
 
 
 def _disk(found: Mapping) -> Iterator[str]:

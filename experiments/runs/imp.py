@@ -109,14 +109,13 @@ def _select(
 ) -> tuple[dict[str, Tensor], dict]:
     """Keep the largest of the trained weights, and save them and the finished cycle's entry."""
     cycle = row["cycle"]
-    trained = _trained(config, cycle)
+    directory, trained = _directory(config, cycle), _trained(config, cycle)
     magnitudes = {name: trained[name].abs() for name in masks}
     survivors = {name: mask.cpu() for name, mask in masks.items()}
     keep = SCHEDULES["exponential"](size(masks), config.compression, cycle, config.cycles)
     fewer = keep_top(magnitudes, survivors, keep)
     row |= {"kept": kept(fewer), "compression": size(fewer) / kept(fewer)}
-    write_masks(_directory(config, cycle) / files.MASKS, fewer, config)
-    directory = _directory(config, cycle)
+    write_masks(directory / files.MASKS, fewer, config)
     sums = {files.CHECKPOINT: start, **files.table_sums(directory, TABLES)}
     content = signed({"run": config.directory.name, **row}, CYCLE, sums)
     files.write_text(directory / CYCLE, json.dumps(content, indent=2) + "\n")

@@ -18,7 +18,8 @@ from proofs_tests.tools.site import PAGES, commands, execute
 from train import fetch
 from train.data import known
 
-SMALL = "--width 0.05 --epochs 1 --train-images 1000 --device cpu --data-dir data".split()
+SMALL = "--epochs 1 --train-images 1000 --device cpu --data-dir data".split()
+NARROW = ["--width", "0.05"]  # not of a network of the reader's
 FEWER = "--compressions 10 --seeds 0".split()
 MODEL = """
 from torch import nn
@@ -36,12 +37,10 @@ def in_small(words: list[str]) -> list[str]:
         return [*words, "--data-dir", "fetched"]
     if "figure" in words:
         return words
-    if "my_package.my_module:make_net" in words:
-        return [*words, *SMALL[2:]]
-    if "sweep" not in words:
-        return [*words, *SMALL]
+    narrow = [] if "my_package.my_module:make_net" in words else NARROW
+    fewer = FEWER if "sweep" in words else []
     without_a_cluster = ["--dry-run"] if "slurm" in words and "--status" not in words else []
-    return [*words, *SMALL, *FEWER, *without_a_cluster]
+    return [*words, *SMALL, *narrow, *fewer, *without_a_cluster]
 
 
 CIFAR10 = {f"data_batch_{i}.bin": 10_000 for i in range(1, 6)} | {"test_batch.bin": 10_000}
@@ -72,14 +71,16 @@ def reader(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def published(reader, monkeypatch):
+@pytest.fixture(scope="module")
+def published(reader):
     """The archive of CIFAR-10 as the one that is fetched, from a file in place of its site."""
     name = "cifar-10-binary.tar.gz"
     content = archives.folder_as("tar", reader / "data" / "cifar-10-batches-bin")
     (reader / name).write_bytes(content)
     archive = fetch.Archive(name, (reader / name).as_uri(), hashlib.md5(content).hexdigest())
-    monkeypatch.setitem(fetch.ARCHIVES, "cifar10", [archive])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(fetch.ARCHIVES, "cifar10", [archive])
+        yield
 
 
 REHEARSED = {page: commands(page, heavy=True, word="rehearsed") for page in PAGES}

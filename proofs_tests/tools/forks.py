@@ -17,23 +17,16 @@ PATIENCE = 200  # seconds
 def together(count: int, work: Callable[..., object], *given: object) -> list[int]:
     """Call work(*given) in `count` ranks, as torchrun does; return their exit codes."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    port = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
-    group = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "TORCHELASTIC_RUN_ID": "test", **port}
-    group |= {"TORCHELASTIC_USE_AGENT_STORE": True}
-    ranks = [
-        FORKS.Process(target=_begin, args=(group | {"RANK": i, "LOCAL_RANK": i}, work, given))
-        for i in range(count)
-    ]
-    for process in ranks:
-        process.start()
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
+    group |= {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    group |= {"TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_USE_AGENT_STORE": True}
+    ranks = [_start(group | {"RANK": i, "LOCAL_RANK": i}, work, *given) for i in range(count)]
     return [exit_code(process) for process in ranks]
 
 
 def on_terminal(path: str, words: list[str]):
     """Start a command of ours whose output goes to the terminal at this path."""
-    process = FORKS.Process(target=_begin, args=({"TERM": "xterm"}, written, (path, words)))
-    process.start()
-    return process
+    return _start({"TERM": "xterm"}, written, path, words)
 
 
 def exit_code(process) -> int | None:
@@ -55,6 +48,12 @@ def written(path: str, words: list[str]) -> None:
         os.dup2(file, descriptor)
     os.environ.pop("COLUMNS", None)
     command(words)
+
+
+def _start(environment: dict[str, object], work: Callable[..., object], *given: object):
+    process = FORKS.Process(target=_begin, args=(environment, work, given))
+    process.start()
+    return process
 
 
 def _begin(environment: dict[str, object], work: Callable[..., object], given: tuple) -> None:

@@ -113,11 +113,12 @@ def compare_whole(made: Case, tolerance: float) -> None:
         net.train()
 
 
-RANDOM = ("mlp", "vgg11", "resnet20")
+RANDOM = ("mlp", "vgg11", "vgg19-plain", "resnet18", "resnet20")
+SLOW = ("vgg19-plain", "resnet18")  # of RANDOM
 DEEP = ("vgg19", "resnet32", "resnet56", "resnet110")
 CASES = [
     *(pytest.param(n, "synflow", marks=[pytest.mark.slow] * (n in DEEP)) for n in MODELS),
-    *((name, "random") for name in RANDOM),
+    *(pytest.param(n, "random", marks=[pytest.mark.slow] * (n in SLOW)) for n in RANDOM),
 ]
 
 
