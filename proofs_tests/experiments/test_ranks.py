@@ -135,7 +135,7 @@ def children(pid: int) -> list[int]:
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found in /proc")
 def test_a_killed_rank_ends_the_run_with_one_sentence_and_one_process_goes_on(tmp_path, one_thread):
     """The checkpoint stays whole; training goes on with another number of ranks."""
-    epochs = 40
+    epochs = 20
     process = launch("cli.py", *FEW, epochs, "--results", tmp_path / "killed")
     saved = wait_for(tmp_path / "killed", "*/checkpoint.pt")
     os.kill(children(process.pid)[-1], signal.SIGKILL)
