@@ -45,6 +45,7 @@ from train import launch
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Prune neural networks at initialisation: SynFlow and the methods it is compared with."""
+    launch.fix_sums()
     if launch.torchrun() and ctx.invoked_subcommand not in ("run", "imp"):
         raise click.UsageError("torchrun is for run and imp; call this command without it")
     check_packages()

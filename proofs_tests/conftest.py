@@ -11,6 +11,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
 
+from train import launch
+
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(
     "ci", max_examples=100, deadline=None, derandomize=True, suppress_health_check=QUIET
@@ -20,6 +22,7 @@ settings.register_profile(
     "mutation", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile("ci")
+launch.fix_sums()  # as the command line
 torch.set_num_threads(1)  # for small networks a second thread costs more than it gains
 
 

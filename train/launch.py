@@ -9,6 +9,14 @@ if TYPE_CHECKING:
 _elected: bool | None = None  # by the ranks, after one of them has failed
 
 
+def fix_sums() -> None:
+    """Ask MKL for products of matrices that are equal, bit by bit, for any number of threads.
+
+    MKL reads this when it is first called; the processes that are started here inherit it.
+    """
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
+
 def torchrun() -> bool:
     """True if torchrun has started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ

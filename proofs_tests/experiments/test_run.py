@@ -25,7 +25,7 @@ from experiments.runs.files import (
 )
 from experiments.runs.provenance import provenance
 from experiments.runs.run import run
-from proofs_tests.tools.runs import CPU, ONE_THREAD, N, command, configured, files, raw, timeless
+from proofs_tests.tools.runs import CPU, N, command, configured, files, raw, timeless
 from prune import SCORES
 from prune.positive import FLOWS
 from train import checkpoint
@@ -312,11 +312,16 @@ def test_other_scores_see_no_data(tmp_path, probe, pruner):
 # ---- identical runs -------------------------------------------------------------------------
 
 
-def test_two_runs_of_one_seed_are_identical(tmp_path, finished):
-    """All their files are equal, timings aside, also from another process and in another folder."""
+NEEDS_MKL = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="needs MKL")
+
+
+@pytest.mark.parametrize("threads", ["1", pytest.param("2", marks=NEEDS_MKL)])
+def test_two_runs_of_one_seed_are_identical(tmp_path, finished, threads):
+    """All files, timings aside, from another process and folder, with two threads if MKL sums."""
+    clean = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
     subprocess.run(
         command(tmp_path, "--steps", "3", "--epochs", "2"),
-        env=ONE_THREAD,
+        env=clean | {"OMP_NUM_THREADS": threads},
         check=True,
         capture_output=True,
     )
