@@ -1,5 +1,6 @@
 """Images that do not fit in memory: worker processes decode, crop and scale them when needed."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -75,16 +76,19 @@ class Pictures:
         return self._decoded(batches, (seed, PICTURES, epoch))
 
     def _decoded(self, batches: Iterable[Tensor], key: tuple[int, ...]) -> Iterator[Tensor]:
-        loader = DataLoader(
-            Decoder(self.files, self.pixels, key),
-            batch_sampler=(rows.tolist() for rows in batches),
-            num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
-            collate_fn=partial(_stacked, self.shape[1:]),
-            generator=torch.Generator(),  # the default one is that of dropout
-        )
+        with warnings.catch_warnings():  # the user has chosen how many, also on one core
+            warnings.filterwarnings("ignore", "This DataLoader will create")
+            loader = DataLoader(
+                Decoder(self.files, self.pixels, key),
+                batch_sampler=(rows.tolist() for rows in batches),
+                num_workers=self.workers,
+                pin_memory=self.device.type == "cuda",
+                collate_fn=partial(_stacked, self.shape[1:]),
+                generator=torch.Generator(),  # the default one is that of dropout
+            )
+            decoded_batches = iter(loader)
         try:
-            for batch in loader:
+            for batch in decoded_batches:
                 yield batch.to(self.device, non_blocking=True)
         except ValueError as error:  # with a worker's traceback around it
             raise ValueError(str(error).rpartition("ValueError: ")[2].strip()) from None
