@@ -183,10 +183,13 @@ def curve(axes, points: Iterable[tuple[float, list[float]]], look: Look, **optio
 
 
 def title(axes, text: str, color: str = INK) -> None:
-    """Set the title of a panel, smaller if it is wider than the panel."""
+    """Set the title of a panel; all panels have the size at which each title fits."""
     room = axes.get_position().width * axes.figure.get_size_inches()[0] * 72  # points
     size = max(7, min(9.5, room / (0.62 * len(text))))
     axes.set_title(powers(text), fontsize=size, color=color, fontweight="bold", pad=5)
+    titles = [panel.title for panel in axes.figure.axes if panel.get_title()]
+    for other in titles:
+        other.set_fontsize(min(label.get_fontsize() for label in titles))
 
 
 def labels(axes, x: str | None = None, y: str | None = None) -> None:

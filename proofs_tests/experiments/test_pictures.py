@@ -88,6 +88,19 @@ def test_panels_stand_in_the_order_of_the_paper_with_one_range_of_compressions(t
     assert limits[0] < 1 and 1000 < limits[1] < 2000
 
 
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_titles_of_panels_have_one_size(name, drawn):
+    axes = [axis for axis in drawn[name].figure.axes if axis.get_title()]
+    assert len({axis.title.get_fontsize() for axis in axes}) <= 1
+
+
+def test_a_long_title_makes_the_others_as_small():
+    _, axes = style.panels(1, 2, (3, 2), "")
+    for axis, text in zip(axes, ["a title as long as can be, of a panel", "short"], strict=True):
+        style.title(axis, text)
+    assert len({axis.title.get_fontsize() for axis in axes}) == 1
+
+
 @pytest.mark.parametrize("name", ["2", "4", "critical"])
 def test_panels_of_one_quantity_have_one_range(name, drawn):
     assert len({axis.get_xlim() for axis in drawn[name].figure.axes}) == 1
