@@ -20,9 +20,9 @@ class Bar:
     def __init__(self):
         self.stage: _Counted | _Timed | None = None
 
-    def begin(self, label: str, length: int | None) -> None:
+    def begin(self, label: str, length: int | None, alike: bool = True) -> None:
         self.close()
-        self.stage = _Counted(label, length) if length else _Timed(label)
+        self.stage = _Counted(label, length, alike) if length else _Timed(label)
 
     def tick(self, count: int = 1) -> None:
         self.stage.tick(count)
@@ -39,8 +39,9 @@ class Bar:
 class _Counted:
     """A stage of so many ticks."""
 
-    def __init__(self, label: str, length: int):
-        self.bar = click.progressbar(length=length, label=label, file=sys.stderr, width=0)
+    def __init__(self, label: str, length: int, alike: bool):
+        shown = {"label": label, "file": sys.stderr, "width": 0, "show_eta": alike}
+        self.bar = click.progressbar(length=length, **shown)
         self.bar.render_progress()
         self.said = time.monotonic()
 
@@ -48,8 +49,9 @@ class _Counted:
         self.bar.update(count)
         if not sys.stderr.isatty() and time.monotonic() - self.said >= MINUTE:
             self.said = time.monotonic()
-            of = f"{self.bar.pos} of {self.bar.length}, {self.bar.format_eta()} left"
-            click.echo(f"{self.bar.label}: {of}", err=True)
+            left = f", {self.bar.format_eta()} left" if self.bar.show_eta else ""
+            text = f"{self.bar.label}: {self.bar.pos} of {self.bar.length}{left}"
+            click.echo(text, err=True)
 
     def close(self) -> None:
         self.bar.render_finish()

@@ -7,8 +7,11 @@ from typing import Protocol
 class Progress(Protocol):
     """Methods that a run calls while it works."""
 
-    def begin(self, label: str, length: int | None) -> None:
-        """Begin a stage of `length` ticks; None if the number is unknown."""
+    def begin(self, label: str, length: int | None, alike: bool = True) -> None:
+        """Begin a stage of `length` ticks; None if the number is unknown.
+
+        Ticks that are not alike give no estimate of the time that is left.
+        """
 
     def tick(self, count: int = 1) -> None:
         """Count some ticks of the stage as done."""
@@ -20,7 +23,7 @@ class Progress(Protocol):
 class Silent:
     """A Progress that shows nothing."""
 
-    def begin(self, label: str, length: int | None) -> None: ...
+    def begin(self, label: str, length: int | None, alike: bool = True) -> None: ...
 
     def tick(self, count: int = 1) -> None: ...
 

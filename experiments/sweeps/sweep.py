@@ -76,7 +76,7 @@ def sweep(
         progress.note(f"all {len(configs)} runs are finished; none is repeated")
         return []
     progress.note(f"{len(configs)} runs, {_left(clock, todo, taken, jobs)}")
-    progress.begin("sweep", len(todo))
+    progress.begin("sweep", len(todo), alike=False)  # the notes have the estimate
     outcomes = []
     for outcome in launcher(todo) if launcher else work(todo, jobs):
         outcomes.append(outcome)

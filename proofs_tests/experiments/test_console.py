@@ -28,7 +28,7 @@ class Heard:
         self.stages: list[list] = []
         self.notes: list[str] = []
 
-    def begin(self, label: str, length: int | None) -> None:
+    def begin(self, label: str, length: int | None, alike: bool = True) -> None:
         self.stages.append([label, length, 0])
 
     def tick(self, count: int = 1) -> None:
@@ -67,11 +67,13 @@ def test_a_bar_is_one_line_of_a_terminal(tmp_path, columns):
     assert "\n" not in between
 
 
-def test_in_a_file_there_is_a_line_a_minute(monkeypatch, capsys):
+@pytest.mark.parametrize("alike", [True, False])
+def test_in_a_file_there_is_a_line_a_minute(monkeypatch, capsys, alike):
+    """With an estimate if the ticks are alike."""
     now = [0.0]
     monkeypatch.setattr(bar.time, "monotonic", lambda: now[0])
     shown = bar.Bar()
-    shown.begin("training", 100)
+    shown.begin("training", 100, alike)
     for _ in range(90):
         now[0] += 1.5  # seconds; 135 in all
         shown.tick()
@@ -82,6 +84,7 @@ def test_in_a_file_there_is_a_line_a_minute(monkeypatch, capsys):
         "training: 40 of 100",
         "training: 80 of 100",
     ]
+    assert [line.endswith(" left") for line in lines[1:]] == [alike, alike]
 
 
 class Terminal(io.StringIO):

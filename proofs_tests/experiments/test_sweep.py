@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli import main
+from experiments.commandline import bar
 from experiments.config import restore
 from experiments.resolve import resolve
 from experiments.runs import files
@@ -188,6 +189,15 @@ def test_a_training_that_runs_share_is_expected_once(tmp_path):
     shares = [1, 1 / 2, 1 / 2] * 2
     expected = [share * seconds for share, seconds in zip(shares, alone, strict=True)]
     assert together == pytest.approx(expected)
+
+
+def test_a_sweep_has_one_estimate(tmp_path, monkeypatch, one_process):
+    """That of the lines of its runs: the bar cannot know which of them take long."""
+    monkeypatch.setattr(bar, "MINUTE", 0)
+    two = ["--compressions", "10,20", "--seeds", "0", "--epochs", "0", "--device", "cpu"]
+    lines = sweep("--pruners", "magnitude", *two, "--results", tmp_path).stderr.splitlines()
+    assert {"sweep: 1 of 2", "sweep: 2 of 2"} < set(lines)
+    assert sum("; 1 to do, about " in line for line in lines) == 1
 
 
 def test_a_failing_run_is_recorded_and_stops_no_other(tmp_path):
