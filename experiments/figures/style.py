@@ -58,9 +58,10 @@ def look(series: Series, place: int = 0) -> Look:
 
 
 def other(label: str, place: int) -> Look:
-    """Get the look of the `place`-th curve that has no entry in LOOKS."""
-    i = place % len(OTHERS)
-    return Look(label, OTHERS[i], MARKERS[i], (0, LINES[i]))
+    """Get the look of the `place`-th curve that has no entry in LOOKS; the first twelve differ."""
+    turn, i = divmod(place, len(OTHERS))
+    j = (i + turn) % len(OTHERS)
+    return Look(label, OTHERS[i], MARKERS[j], (0, LINES[j]))
 
 
 class Drawing(NamedTuple):

@@ -135,7 +135,7 @@ def distinct(a: style.Look, b: style.Look) -> bool:
 
 GROUPS = {
     "pruners": list(style.LOOKS.values()),
-    "others": [style.other("", place) for place in range(len(style.OTHERS))],
+    "others": [style.other("", place) for place in range(2 * len(style.OTHERS))],
     "precision": [style.Look(*look) for look in precision.LOOKS],
     "cycles": [style.Look("", c, m, "-") for c, m in zip(iterative_magnitude.BLUES, "os^Dv")],
 }
