@@ -59,8 +59,7 @@ def look(series: Series, place: int = 0) -> Look:
 
 def other(label: str, place: int) -> Look:
     """Get the look of the `place`-th curve that has no entry in LOOKS; the first twelve differ."""
-    turn, i = divmod(place, len(OTHERS))
-    j = (i + turn) % len(OTHERS)
+    i, j = place % len(OTHERS), (place + place // len(OTHERS)) % len(OTHERS)
     return Look(label, OTHERS[i], MARKERS[j], (0, LINES[j]))
 
 
@@ -189,8 +188,8 @@ def title(axes, text: str, color: str = INK) -> None:
     size = max(7, min(9.5, room / (0.62 * len(text))))
     axes.set_title(powers(text), fontsize=size, color=color, fontweight="bold", pad=5)
     titles = [panel.title for panel in axes.figure.axes if panel.get_title()]
-    for other in titles:
-        other.set_fontsize(min(label.get_fontsize() for label in titles))
+    for each in titles:
+        each.set_fontsize(min(title.get_fontsize() for title in titles))
 
 
 def labels(axes, x: str | None = None, y: str | None = None) -> None:
@@ -238,8 +237,7 @@ def legend_above(figure, axes: Sequence) -> None:
 
 def corner(axes, text: str, place: str = "upper left", **more) -> None:
     """Write a short text into a corner of a panel."""
-    x = 0.04 if "left" in place else 0.97
-    y = 0.96 if "upper" in place else 0.04
+    x, y = 0.04 if "left" in place else 0.97, 0.96 if "upper" in place else 0.04
     axes.text(
         x, y, powers(text), transform=axes.transAxes, fontsize=7.2, color=INK, zorder=9,
         ha="left" if "left" in place else "right", va="top" if "upper" in place else "bottom",

@@ -192,7 +192,7 @@ def test_a_training_that_runs_share_is_expected_once(tmp_path):
 
 
 def test_a_sweep_has_one_estimate(tmp_path, monkeypatch, one_process):
-    """That of the lines of its runs: the bar cannot know which of them take long."""
+    """The lines of its runs have it: the bar cannot know which of them take long."""
     monkeypatch.setattr(bar, "MINUTE", 0)
     two = ["--compressions", "10,20", "--seeds", "0", "--epochs", "0", "--device", "cpu"]
     lines = sweep("--pruners", "magnitude", *two, "--results", tmp_path).stderr.splitlines()
