@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from benchmarks import cpu, growth, pruning, rounds, whole
 from benchmarks.__main__ import main
 from experiments.sweeps.presets import preset
+from train.data import DATASETS
 
 
 def run(*arguments):
@@ -94,8 +95,12 @@ def test_runs_are_compacted_and_masked_with_the_same_options(monkeypatch):
     assert calls == [("100", s, way) for s in (0, 1) for way in ("compact", "no-compact")]
 
 
-def test_a_run_that_fails_ends_with_its_sentence():
-    result = CliRunner().invoke(main, ["runs", "--data-dir", "/nowhere", "--seeds", "1"])
+def test_a_run_that_fails_ends_with_its_sentence(tmp_path):
+    """Its data set is damaged."""
+    (tmp_path / "fashion-mnist").mkdir()
+    for name in DATASETS["fashion-mnist"].files:
+        (tmp_path / "fashion-mnist" / name).write_bytes(b"")
+    result = CliRunner().invoke(main, ["runs", "--data-dir", str(tmp_path), "--seeds", "1"])
     assert result.exit_code == 1
     (line,) = [line for line in result.output.splitlines() if line.startswith("Error: ")]
     assert "fashion-mnist" in line
