@@ -1,6 +1,5 @@
 """Several ranks (gloo) compute what one process computes; a killed rank loses nothing."""
 
-import csv
 import json
 import os
 import signal
@@ -18,7 +17,7 @@ import cli
 from experiments.runs.run import run
 from proofs_tests.tools import ROOT, forks
 from proofs_tests.tools import rank as ranked
-from proofs_tests.tools.runs import CPU, ONE_THREAD, Killed, Killer, configured
+from proofs_tests.tools.runs import CPU, ONE_THREAD, Killed, Killer, configured, epochs
 from train import checkpoint
 from train.batch_norm import share_batch_norm
 from train.ranks import joined
@@ -38,9 +37,7 @@ def launch(*arguments: object) -> subprocess.Popen:
 
 def history(results: Path) -> list[dict[str, float]]:
     (path,) = results.glob("*/history.csv")
-    with open(path, newline="") as file:
-        rows = [{name: float(text) for name, text in row.items()} for row in csv.DictReader(file)]
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+    return epochs(path.parent)
 
 
 @pytest.fixture(scope="module")

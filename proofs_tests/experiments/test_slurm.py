@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.runs.files import CHECKPOINT, HISTORY, RESULT
+from experiments.runs.files import CHECKPOINT, RESULT
 from proofs_tests.tools import ROOT
-from proofs_tests.tools.runs import raw, timeless
+from proofs_tests.tools.runs import epochs, raw, timeless
 from proofs_tests.tools.slurm import Slurm, missing, wait_until
 
 pytestmark = [
@@ -100,14 +100,8 @@ def directory_of(results: Path) -> Path:
     return path.parent
 
 
-def rows(directory: Path) -> list[dict[str, float]]:
-    """The epochs of a run, without times."""
-    return [{name: float(x) for name, x in row.items()} for row in timeless(directory / HISTORY)]
-
-
-def test_a_run_whose_time_is_up_is_requeued_and_goes_on(slurm, tmp_path):
-    """Slurm sends this signal before the time is up, and when it preempts a job."""
-    quiet = {"env": slurm.environment, "capture_output": True, "timeout": 300}
+def test_a_preempted_run_is_requeued_and_goes_on(slurm, tmp_path):
+    """By the signal that Slurm sends when it preempts a job, and before a job's time is up."""
     options, results = f"{ONE_RUN} 300", tmp_path / "results"
     watched = subprocess.Popen(
         sweep(results, "--launcher", "slurm", options=options), env=slurm.environment
@@ -117,19 +111,18 @@ def test_a_run_whose_time_is_up_is_requeued_and_goes_on(slurm, tmp_path):
     wait_until(lambda: "PENDING" in slurm.command("squeue", "--noheader", "--format=%T"), 60)
     slurm.command("scontrol", "update", "JobId=1", "StartTime=now")  # not in two minutes
     assert watched.wait(timeout=300) == 0
-    subprocess.run(sweep(tmp_path / "alone", options=options), check=True, **quiet)
+    slurm.command(*sweep(tmp_path / "alone", options=options), seconds=300)
     requeued, alone = directory_of(results), directory_of(tmp_path / "alone")
     assert all(timeless(alone / name) == timeless(requeued / name) for name in FILES)
     assert "this job is preempted" in (results / "slurm" / "1_0_log.err").read_text()
 
 
 def test_a_run_on_two_ranks_in_a_job_ends_as_one_process(slurm, tmp_path):
-    quiet = {"env": slurm.environment, "capture_output": True, "check": True, "timeout": 300}
     options = f"{ONE_RUN} 3"
     ranks = ("--launcher", "slurm", "--ranks-per-run", "2")
-    subprocess.run(sweep(tmp_path / "two", *ranks, options=options), **quiet)
-    subprocess.run(sweep(tmp_path / "one", options=options), **quiet)
+    slurm.command(*sweep(tmp_path / "two", *ranks, options=options), seconds=300)
+    slurm.command(*sweep(tmp_path / "one", options=options), seconds=300)
     two, one = directory_of(tmp_path / "two"), directory_of(tmp_path / "one")
     assert raw(two)["masks.npz"] == raw(one)["masks.npz"]
-    for ours, theirs in zip(rows(one), rows(two), strict=True):
+    for ours, theirs in zip(epochs(one), epochs(two), strict=True):
         assert theirs == pytest.approx(ours, rel=1e-3)

@@ -92,6 +92,12 @@ def files(directory: Path) -> dict[str, object]:
     return {path.name: timeless(path) for path in directory.iterdir() if path.is_file()}
 
 
+def epochs(directory: Path) -> list[dict[str, float]]:
+    """The rows of a run's history, without times."""
+    rows = timeless(directory / "history.csv")
+    return [{name: float(text) for name, text in row.items()} for row in rows]
+
+
 def raw(directory: Path) -> dict[str, bytes]:
     """The bytes of a run's files by name."""
     return {path.name: path.read_bytes() for path in directory.iterdir()}

@@ -34,11 +34,11 @@ class Slurm:
         """Start or stop it, or start its node's daemon again."""
         subprocess.run([ROOT / ".ci" / "slurm", action, self.folder], check=True, timeout=90)
 
-    def command(self, *arguments: object) -> str:
-        """The output of a command of Slurm."""
+    def command(self, *arguments: object, seconds: float = 60) -> str:
+        """The output of a command of Slurm, or of ours that uses it."""
         text = [str(argument) for argument in arguments]
         done = subprocess.run(
-            text, env=self.environment, capture_output=True, text=True, check=True, timeout=60
+            text, env=self.environment, capture_output=True, text=True, check=True, timeout=seconds
         )
         return done.stdout
 
