@@ -25,6 +25,13 @@ CURVE = (
     "allocation",
     "bn",
 )
+USUAL = {  # fields of CURVE whose other values are variants of a pruner
+    "scope": "global",
+    "score_dtype": "float64",
+    "ablate": None,
+    "allocation": None,
+    "bn": "running",
+}
 WITHOUT_EFFECT = ("device", "record_weights")  # on accuracies
 ONCE = ("series", "compression", "seed")  # of several runs that agree in these, one is shown
 NAMES = {
@@ -137,10 +144,8 @@ def order(model: str, dataset: str) -> tuple[int, int]:
 
 
 def is_variant(result: Mapping) -> bool:
-    """True for an ablated mask or weights, an allocation, and scores that are not float64."""
-    config = result["config"]
-    changed = config["ablate"] is not None or config["allocation"] is not None
-    return changed or config["score_dtype"] != "float64"
+    """True for a run that changes one of USUAL: how a pruner is used, not which, nor its steps."""
+    return not USUAL.items() <= result["config"].items()
 
 
 def only(number: str, found: list[Panel]) -> Panel:

@@ -185,7 +185,7 @@ def curve(axes, points: Iterable[tuple[float, list[float]]], look: Look, **optio
 def title(axes, text: str, color: str = INK) -> None:
     """Set the title of a panel; all panels have the size at which each title fits."""
     room = axes.get_position().width * axes.figure.get_size_inches()[0] * 72  # points
-    size = max(7, min(9.5, room / (0.62 * len(text))))
+    size = max(7, min(9.5, room / (0.62 * max(map(len, text.splitlines())))))
     axes.set_title(powers(text), fontsize=size, color=color, fontweight="bold", pad=5)
     titles = [panel.title for panel in axes.figure.axes if panel.get_title()]
     for each in titles:
@@ -222,13 +222,13 @@ def legend_above(figure, axes: Sequence) -> None:
     """Draw one legend for the curves of all panels, above them."""
     found = {}
     for axis in axes:
-        handles, names = axis.get_legend_handles_labels()
-        found |= dict(zip(names, handles, strict=True))
+        found |= {name: line for line, name in zip(*axis.get_legend_handles_labels(), strict=True)}
     width, height = figure.get_size_inches()
     entry = 0.6 + 0.067 * max(map(len, found))  # inches
     rows = -(-len(found) // max(1, int(width / entry)))
     columns = -(-len(found) // rows)  # rows of equal length
-    figure.subplots_adjust(top=1 - (0.4 + 0.2 * rows) / height)
+    lines = max(axis.get_title().count("\n") for axis in axes)
+    figure.subplots_adjust(top=1 - (0.4 + 0.2 * rows + 0.15 * lines) / height)
     figure.legend(
         found.values(), found.keys(), loc="upper center", ncols=columns, fontsize=8,
         frameon=False, handlelength=3.4, labelcolor=INK, bbox_to_anchor=(0.5, 1 - 0.02 / height),

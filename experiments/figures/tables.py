@@ -52,8 +52,9 @@ def differences(results: str | Path, **filters: object) -> str:
     Arguments and errors are those of `accuracies`.
     """
     shown = variants.collected(Path(results), filters)
+    collect.only("of differences", list({id(small.panel): small.panel for small in shown}.values()))
     cells: Cells = {
-        (f"{small.title} {variant}", f"{compression:g}"): [f"{value:+.1f}" for value in values]
+        (f"{small.pruner} {variant}", f"{compression:g}"): [f"{value:+.1f}" for value in values]
         for small in shown
         for variant, compression, values in variants.gaps(small.curves, "final_top1")
     }

@@ -1,4 +1,4 @@
-"""`figure variants`: each pruner as usual, and its ablations, allocations and float32 scores."""
+"""`figure variants`: each pruner as usual, and with one of `collect.USUAL` changed."""
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
@@ -14,18 +14,26 @@ CAPTION = (
     "{names}. Top-1 test accuracy, {which}: mean (line) and range (band) over seeds (up to "
     "{seeds}), of each pruner as usual and with one thing changed. shuffle: the mask of each layer "
     "permuted; reinit: the kept weights drawn anew; invert: the highest scores pruned first; "
-    "float32: scores of that precision{allocations}. Grey dots: guessing."
+    "float32: scores of that precision{more}. Grey dots: guessing."
 )
+LOCAL = "; local: the same share of each layer kept"
+BATCH = "; bn batch: scores with the statistics of the batch"
 ALLOCATED = "; {}: the number of weights in each layer is that of the allocation"
+OPTIONS = "--ablate, --allocation, --scope local, --bn batch, --score-dtype float32"
 AS_USUAL = "as usual"
 
 
 class Small(NamedTuple):
     """The content of a panel: one network, one pruner."""
 
-    title: str
+    pruner: str  # as figures write it
     panel: collect.Panel
     curves: dict[str, list[dict]]  # variant -> rows
+
+    @property
+    def name(self) -> str:
+        """The pruner and, in a second line, the network and the data set."""
+        return f"{self.pruner}\n{self.panel.name}"
 
 
 def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> style.Drawing:
@@ -39,25 +47,29 @@ def draw(results: Path, filters: Mapping[str, object], best: bool = False) -> st
     """
     shown = collected(results, filters)
     rows = [row for small in shown for rows in small.curves.values() for row in rows]
-    networks = "; ".join(dict.fromkeys(small.panel.name for small in shown))
+    networks = dict.fromkeys(small.panel.name for small in shown)
     seeds = len({row["seed"] for row in rows})
     caption = CAPTION.format(
-        names=networks, which=WHICH[best][1], seeds=seeds, allocations=_allocations(rows)
+        names="; ".join(networks), which=WHICH[best][1], seeds=seeds, more=_explained(rows)
     )
     figure, axes = style.grid(len(shown), caption)
     names = sorted({variant for small in shown for variant in small.curves} - {AS_USUAL})
     for axis, small in zip(axes, shown, strict=True):
         _panel(axis, small, names, best)
+        style.title(axis, small.pruner if len(networks) == 1 else small.name)
     style.label_all(axes, "compression", axis_label(best))
     style.share_x(axes)
     style.legend_above(figure, axes)
     return style.Drawing(figure, collect.table(rows), list(_notes(shown, best)))
 
 
-def _allocations(rows: list[dict]) -> str:
-    """The words of the caption for the allocations among the curves."""
-    found = {row["series"].allocation for row in rows} - {None}
-    return ALLOCATED.format(", ".join(sorted(found))) if found else ""
+def _explained(rows: list[dict]) -> str:
+    """The words of the caption for scopes, statistics and allocations among the curves."""
+    found = {row["series"] for row in rows}
+    allocations = sorted({series.allocation for series in found} - {None})
+    local = LOCAL if any(series.scope for series in found) else ""
+    batch = BATCH if any(series.bn for series in found) else ""
+    return local + batch + (ALLOCATED.format(", ".join(allocations)) if allocations else "")
 
 
 def collected(results: Path, filters: Mapping[str, object]) -> list[Small]:
@@ -65,7 +77,7 @@ def collected(results: Path, filters: Mapping[str, object]) -> list[Small]:
     found = collect.panels(filter(_belongs, collect.runs(results)), filters)
     shown = [small for panel in found for small in _by_pruner(panel)]
     if not shown:
-        raise ValueError(f"no run in {results} has --ablate, --allocation or --score-dtype float32")
+        raise ValueError(f"no run in {results} has one of these: {OPTIONS}")
     return shown
 
 
@@ -98,13 +110,12 @@ def _panel(axis, small: Small, names: list[str], best: bool) -> None:
         else:
             style.curve(axis, points, style.other(variant, names.index(variant)), zorder=4)
     axis.set_ylim(bottom=0)
-    style.title(axis, small.title)
 
 
 def _notes(shown: list[Small], best: bool) -> Iterator[str]:
     for small in shown:
         for variant, compression, values in gaps(small.curves, WHICH[best][0]):
-            name = f"{small.panel.name}, {small.title} {variant} at {compression:g}"
+            name = f"{small.panel.name}, {small.pruner} {variant} at {compression:g}"
             extent = f"{min(values):+.2f} to {max(values):+.2f}, seeds: {len(values)}"
             yield f"{name}: {fmean(values):+.2f} points ({extent})"
 

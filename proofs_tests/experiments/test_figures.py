@@ -14,6 +14,7 @@ from experiments.figures import (
     walks,
 )
 from experiments.figures.published import published_rows
+from experiments.figures.tables import differences
 from experiments.series import Series
 from proofs_tests.tools.network_figures import figure
 from proofs_tests.tools.sweeps import ablated, recorded, result, sweep
@@ -99,6 +100,8 @@ def test_variants_have_a_figure_of_their_own_and_are_not_in_figures_1_and_6(tmp_
     ablated(tmp_path, "synflow", 10, 70.0)
     ablated(tmp_path, "synflow", 10, 71.0, score_dtype="float32")
     ablated(tmp_path, "synflow", 10, 73.0, allocation="erk")
+    ablated(tmp_path, "synflow", 10, 74.0, scope="local")
+    result(tmp_path, "snip", 10, 75.0, config={"bn": "batch"})
     result(tmp_path, "magnitude", 10, 72.0, config={"cycles": 2})
     assert accuracy.draw_all(tmp_path, {}).rows == before == accuracy.draw_one(tmp_path, {}).rows
     drawing = variants.draw(tmp_path, {})
@@ -107,11 +110,18 @@ def test_variants_have_a_figure_of_their_own_and_are_not_in_figures_1_and_6(tmp_
         "synflow shuffle",
         "synflow float32",
         "synflow erk",
+        "synflow local",
+        "snip bn batch",
     }
-    [axis] = drawing.figure.axes
-    shown = {line.get_label(): list(line.get_ydata()) for line in axis.lines}
+    shown = {
+        line.get_label(): list(line.get_ydata())
+        for axis in drawing.figure.axes
+        for line in axis.lines
+    }
     assert shown["as usual"] == [85.5, 65.5] and shown["shuffle"] == [70]
-    assert shown["erk"] == [73] and "erk: the number of weights" in caption(drawing.figure)
+    assert (shown["erk"], shown["local"], shown["bn batch"]) == ([73], [74], [75])
+    for words in ("erk: the number of weights", "local: the same share", "bn batch: scores with"):
+        assert words in caption(drawing.figure)
 
 
 def caption(figure) -> str:
@@ -153,11 +163,27 @@ def test_variants_have_a_panel_for_each_pruner_and_one_look_in_all_panels(tmp_pa
     assert "invert" not in lines[1]
 
 
+def test_panels_of_variants_name_the_network_where_there_are_several(tmp_path):
+    sweep(tmp_path)
+    for options in ({}, {"width": 0.5}):
+        result(tmp_path, "random", 10, 50.0, options=options | {"allocation": "erk"})
+        result(tmp_path, "random", 10, 49.5, options=options)
+    drawing = variants.draw(tmp_path, {})
+    titles = [axis.get_title() for axis in drawing.figure.axes]
+    assert titles == ["Random\nMLP (width 0.5), digits", "Random\nMLP, digits"]
+    drawing.figure.draw_without_rendering()
+    title = drawing.figure.axes[0].title.get_window_extent()
+    assert title.y1 <= drawing.figure.legends[0].get_window_extent().y0
+    with pytest.raises(ValueError, match="figure of differences shows one of these"):
+        differences(tmp_path)
+    assert differences(tmp_path, width=0.5).split("\n") == ["variant     10", "Random erk  +0.5"]
+
+
 def test_figure_variants_without_such_a_run_names_the_options_that_make_one(tmp_path):
     sweep(tmp_path)
     outcome = figure("variants", tmp_path)
     assert outcome.exit_code == 1
-    assert "has --ablate, --allocation or --score-dtype float32" in outcome.output
+    assert f"no run in {tmp_path} has one of these: --ablate, --alloc" in outcome.output
 
 
 def test_figure_5_gives_the_slope_of_recorded_weights_over_training(tmp_path):
