@@ -12,7 +12,7 @@ from experiments.config import HYPERPARAMETERS, PRUNING_DETAILS, RunConfig, rest
 from experiments.figures import collect, style
 from experiments.runs import files
 from experiments.runs.build import probe_shape
-from experiments.runs.facts import flops_of
+from experiments.runs.flops import flops_of
 from experiments.runs.inspection import Inspection, certificate, inspect
 from experiments.runs.owners import SUMS
 from experiments.series import series_of

@@ -5,7 +5,7 @@ from torch import nn
 
 from experiments.config import RunConfig
 from experiments.runs.build import probe_shape
-from experiments.runs.facts import step_flops
+from experiments.runs.flops import step_flops
 from experiments.runs.progress import Progress
 from prune import masks_of
 from prune.compact import trainable

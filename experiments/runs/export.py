@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from experiments.runs.build import probe_shape
-from experiments.runs.facts import flops_of
 from experiments.runs.files import owned
+from experiments.runs.flops import flops_of
 from experiments.runs.inspection import Checked, checked, network
 from experiments.runs.progress import Progress, Silent
 from prune.compact import compact

@@ -4,13 +4,10 @@ import hashlib
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from prune import Probe, Step, connected, effective, prunable
 from prune.masks import Masks, kept, size
-from train.evaluation import eval_mode
 
 
 def layer_rows(model: nn.Module, masks: Masks, scores: Mapping[str, Tensor] | None) -> list[dict]:
@@ -103,18 +100,3 @@ def masks_sha256(masks: Masks) -> str:
         digest.update(f"{name} {tuple(mask.shape)}".encode())
         digest.update(np.packbits(mask.cpu().numpy()).tobytes())
     return digest.hexdigest()
-
-
-def flops_of(network: nn.Module, images: torch.Tensor) -> int:
-    """Count the additions and multiplications of a forward pass, those with a 0 included."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(images)
-    return counter.get_total_flops()
-
-
-def step_flops(network: nn.Module, images: torch.Tensor) -> int:
-    """Count the additions and multiplications of a forward and a backward pass."""
-    weights = [weight for weight in network.parameters() if weight.requires_grad]
-    with FlopCounterMode(display=False) as counter, eval_mode(network):
-        torch.autograd.grad(network(images).sum(), weights, allow_unused=True)
-    return counter.get_total_flops()

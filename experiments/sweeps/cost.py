@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from experiments.config import DTYPES, RunConfig
 from experiments.pruners import is_own
 from experiments.runs.build import initial_model, probe_shape
-from experiments.runs.facts import flops_of
+from experiments.runs.flops import flops_of
 from prune import prunable
 from prune.masks import size
 from prune.positive import FLOWS
