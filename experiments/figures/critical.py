@@ -17,12 +17,12 @@ NETWORKS = {  # model, data set -> seeds; the quickest first
     ("resnet20", "cifar100"): 10,
     ("vgg11", "cifar100"): 10,
     ("vgg16", "cifar100"): 10,
-    ("vgg19", "cifar100"): 5,
-    ("resnet18", "cifar100"): 5,
+    ("vgg19", "cifar100"): 10,
+    ("resnet18", "cifar100"): 10,
     ("vgg16", "tiny-imagenet"): 3,
     ("resnet18", "tiny-imagenet"): 3,
-    ("wrn18", "cifar100"): 2,
-    ("wrn18", "tiny-imagenet"): 2,
+    ("wrn18", "cifar100"): 3,
+    ("wrn18", "tiny-imagenet"): 3,
 }
 METHODS = (
     Method("random"),
