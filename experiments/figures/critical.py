@@ -21,8 +21,8 @@ NETWORKS = {  # model, data set -> seeds; the quickest first
     ("resnet18", "cifar100"): 10,
     ("vgg16", "tiny-imagenet"): 3,
     ("resnet18", "tiny-imagenet"): 3,
-    ("wrn18", "cifar100"): 3,
-    ("wrn18", "tiny-imagenet"): 3,
+    ("wrn18", "cifar100"): 2,
+    ("wrn18", "tiny-imagenet"): 2,
 }
 METHODS = (
     Method("random"),
