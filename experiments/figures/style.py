@@ -139,9 +139,10 @@ def panels(rows: int, columns: int, size: tuple[float, float], caption: str, **o
 
 def grid(count: int, caption: str, height: float = 2.5, columns: int = 3, **options):
     """Make a figure of `count` axes in rows of up to `columns`, no wider than WIDEST."""
-    columns = min(count, columns)
+    rows = -(-count // columns)
+    columns = -(-count // rows)  # rows of equal length, as far as possible
     size = min(3.4, (WIDEST - 0.5) / columns), height
-    figure, axes = panels(-(-count // columns), columns, size, caption, **options)
+    figure, axes = panels(rows, columns, size, caption, **options)
     for axis in axes[count:]:
         axis.remove()
     return figure, axes[:count]
@@ -224,13 +225,12 @@ def legend_above(figure, axes: Sequence) -> None:
     for axis in axes:
         found |= {name: line for line, name in zip(*axis.get_legend_handles_labels(), strict=True)}
     width, height = figure.get_size_inches()
-    entry = 0.6 + 0.067 * max(map(len, found))  # inches
-    rows = -(-len(found) // max(1, int(width / entry)))
-    columns = -(-len(found) // rows)  # rows of equal length
-    lines = max(axis.get_title().count("\n") for axis in axes)
-    figure.subplots_adjust(top=1 - (0.4 + 0.2 * rows + 0.15 * lines) / height)
+    rows = -(-len(found) // max(1, int(width / (0.6 + 0.067 * max(map(len, found))))))
+    lines = max(axis.get_title().count("\n") for axis in axes)  # of titles, beside the first
+    above = 0.4 + 0.2 * rows + 0.15 * lines
+    figure.subplots_adjust(top=1 - above / height, hspace=0.42 + 0.1 * lines)
     figure.legend(
-        found.values(), found.keys(), loc="upper center", ncols=columns, fontsize=8,
+        found.values(), found.keys(), loc="upper center", ncols=-(-len(found) // rows), fontsize=8,
         frameon=False, handlelength=3.4, labelcolor=INK, bbox_to_anchor=(0.5, 1 - 0.02 / height),
     )  # fmt: skip
 

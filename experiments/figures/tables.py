@@ -17,7 +17,7 @@ def completed(results: str | Path) -> str:
     for name in PRESETS:
         states = [state(config) for config in preset([name], {"results": str(results)})]
         if count := states.count("finished"):
-            lines.append(f"{name:18}{count:4} of {len(states)} runs")
+            lines.append(f"{name:20}{count:4} of {len(states)} runs")
     return "\n".join(lines)
 
 

@@ -62,7 +62,7 @@ def sweep(
         launcher: Does the runs and gives each outcome when it comes; None: processes here.
 
     Returns:
-        The outcomes of the runs that this call did.
+        The outcomes of the runs that were to do, at the end of the sweep.
 
     Raises:
         FileNotFoundError: If a data set of the runs to do is missing; then nothing is begun.
@@ -87,7 +87,13 @@ def sweep(
             clock.learn(outcome.config, taken[outcome.config])
         progress.note(f"{_sentence(outcome)}; {_left(clock, todo, taken, jobs)}")
         progress.tick()
-    return outcomes
+    return [_by_now(outcome) for outcome in outcomes]
+
+
+def _by_now(outcome: Outcome) -> Outcome:
+    """The outcome, or "finished" where another process has finished the run in the meantime."""
+    done = outcome.state == "elsewhere" and state(outcome.config) == "finished"
+    return Outcome(outcome.config, "finished") if done else outcome
 
 
 def places(configs: Iterable[RunConfig]) -> list[tuple[str, Path]]:

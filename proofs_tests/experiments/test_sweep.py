@@ -23,15 +23,17 @@ from experiments.commandline import bar
 from experiments.config import restore
 from experiments.resolve import resolve
 from experiments.runs import files
+from experiments.runs.progress import Silent
 from experiments.runs.run import run
+from experiments.sweeps import sweep as sweeps
 from experiments.sweeps.cost import Clock, guess
 from experiments.sweeps.grid import grid, shard
 from experiments.sweeps.plan import plan
 from experiments.sweeps.sweep import state
-from experiments.sweeps.workers import attempt
+from experiments.sweeps.workers import Outcome, attempt
 from proofs_tests.tools import ROOT
 from proofs_tests.tools.runs import repeatable
-from proofs_tests.tools.sweeps import axes
+from proofs_tests.tools.sweeps import axes, result
 from prune import load_masks
 
 FIVE = ["random", "magnitude", "snip", "grasp", "synflow"]
@@ -210,6 +212,20 @@ def test_a_failing_run_is_recorded_and_stops_no_other(tmp_path):
     failures = {p.parent.name.split("-")[1]: p.read_text() for p in tmp_path.glob("*/failure.txt")}
     assert "it is broken" in failures["broken"] and "exit code 3" in failures["deadly"]
     assert [p.parent.name.split("-")[0] for p in tmp_path.glob("*/result.json")] == ["mlp"]
+
+
+def test_a_run_that_another_process_finishes_meanwhile_is_finished(tmp_path):
+    configs = grid(axes(seed=[0, 1]), {"results": str(tmp_path)})
+    here, there = (config.directory for config in configs)
+
+    def all_elsewhere(todo):
+        for config in list(todo):
+            yield Outcome(config, "elsewhere", "another process is working on it")
+        result(tmp_path, "synflow", 10, 80.0).rename(here)
+
+    outcomes = sweeps.sweep(configs, 1, Silent(), all_elsewhere)
+    assert [outcome.state for outcome in outcomes] == ["finished", "elsewhere"]
+    assert (outcomes[0].reason, there.exists()) == ("", False)
 
 
 @pytest.mark.usefixtures("one_process")
