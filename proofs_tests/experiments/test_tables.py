@@ -80,7 +80,7 @@ def test_completed_counts_the_finished_runs_of_each_preset_that_has_one(tmp_path
     made = result(tmp_path, "synflow", 10, 80.0, config=first.decisive)
     assert completed(tmp_path) == ""
     made.rename(first.directory)
-    assert completed(tmp_path) == "laptop-float32       1 of 9 runs"
+    assert completed(tmp_path) == "laptop-float32         1 of 9 runs"
 
 
 # Committed files
