@@ -36,7 +36,7 @@ def step_flops(network: nn.Module, images: torch.Tensor) -> int:
 
 @contextmanager
 def _counted() -> Iterator[FlopCounterMode]:
-    """Count each product by itself, where a kernel can be taken apart; others have a FORMULA."""
+    """Count each product by itself, where a kernel can be taken apart; FORMULAS has the others."""
     fused = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(False)
     counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)

@@ -28,9 +28,8 @@ def encoder() -> nn.Module:
     return nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
 
 
-ENCODER = 2 * T * (4 * D * D + 2 * D * HIDDEN) + 2 * (
-    2 * T * T * D
-)  # products of weights; q k, a v
+QUERIES, VALUES = 2 * T * T * D, 2 * T * T * D  # times keys; attention times them
+ENCODER = 2 * T * (4 * D * D + 2 * D * HIDDEN) + QUERIES + VALUES
 LSTM = 2 * T * 4 * HIDDEN * (D + HIDDEN)
 
 
