@@ -35,12 +35,12 @@ from experiments.commandline.options import (
     options,
     trusted,
 )
-from experiments.commandline.output import Report
+from experiments.commandline.output import HELP_OPTIONS, Report
 from synflow import __version__
 from train import launch
 
 
-@click.group("synflow", cls=Sentences, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("synflow", cls=Sentences, context_settings={"help_option_names": HELP_OPTIONS})
 @click.version_option(__version__, prog_name="synflow", message="%(prog)s %(version)s")
 @click.pass_context
 def main(ctx: click.Context) -> None:

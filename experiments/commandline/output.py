@@ -20,6 +20,7 @@ OUTPUTS = {  # option -> help
     "json": "Print one JSON object on stdout instead of the text.",
     "quiet": "Print only errors.",
 }
+HELP_OPTIONS = ["-h", "--help"]
 REPORTERS = ("inspect", "diagnose", "score", "list")  # commands that only report: never quiet
 REPORTING = ("dry_run", "status")  # options of a sweep that only reports
 
@@ -42,6 +43,7 @@ class Reporting(click.Command):
 
     def __init__(self, *arguments, **named):
         super().__init__(*arguments, **named)
+        self.context_settings.setdefault("help_option_names", HELP_OPTIONS)
         names = [name for name in OUTPUTS if name == "json" or self.name not in REPORTERS]
         self.params += [_option(name) for name in names]
 
