@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from prune.composed import Composed
 from prune.losses import loss_of
-from prune.masks import Masks
+from prune.masks import Masks, kept, size
 from prune.probe import Probe, batch_of
 from prune.scoring import Tensors, leaves, output, undisturbed, values
 
@@ -33,13 +33,14 @@ def summed(
         probe: `batches`, `batch_statistics`, `dtype` and `loss` are read.
         derivative: Of the loss L_b of a batch in theta, keyed and shaped like the masks.
         temperature: As in `loss_of`.
-        noise: The part of the losses that the sum of |derivative * theta| must exceed.
+        noise: The part of the losses that the sum of |derivative * theta| must exceed while
+            nothing is pruned. What is left later may be faint, and is as exact.
 
     Raises:
         ValueError: If `probe.batches` is empty, the derivatives are rounding noise, or
             `batch_statistics` are wanted of a model without batch norm.
     """
-    seen, size, losses = False, 0.0, 0.0
+    seen, magnitude, losses = False, 0.0, 0.0
     with undisturbed(model):
         if probe.batch_statistics:
             _normalise_by_batch(model)
@@ -51,13 +52,13 @@ def summed(
             losses += abs(L.item())
             for name, part in derivative(L, theta).items():
                 total[name] += part
-                size += (part * theta[name].detach()).abs().sum().item()
+                magnitude += (part * theta[name].detach()).abs().sum().item()
     if not seen:
         raise ValueError(
             "this score reads data, and probe.batches is empty, or an iterator that an earlier "
             "reading used up; give a list"
         )
-    if 0 < size < noise * losses:
+    if 0 < magnitude < noise * losses and kept(masks) == size(masks):
         raise ValueError(
             "the scores are rounding noise: the loss hardly depends on the weights; does the model "
             "end in a softmax? score the logits, or give Probe(loss=...)"

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from proofs_tests.tools.kinds import CLASSES, state
-from prune import Probe, apply, prune
-from prune.masks import kept, size
+from prune import SCORES, Probe, apply, prune
+from prune.masks import dense_masks, kept, size
 
 
 @dataclass
@@ -107,6 +107,21 @@ def test_scores_without_information_are_refused():
         name: torch.zeros_like(mask, dtype=torch.double) for name, mask in k.items()
     }, Probe((6,)))  # fmt: skip
     assert kept(prune(model, "synflow", Probe((6,)), 2)) == 25  # zeros are read as ones
+
+
+@pytest.mark.parametrize("score", ["snip", "grasp", "taylor-fo"])
+def test_scores_of_a_pruned_network_may_be_faint(score):
+    """One path of twelve weights of 0.05 is left: its scores are tiny and equal (Theorem 1)."""
+    model = nn.Sequential(*(nn.Linear(3, 3, bias=False) for _ in range(12)))
+    for layer in model:
+        nn.init.constant_(layer.weight, 0.05)
+    probe = Probe((3,), [(torch.ones(2, 3), torch.tensor([0, 1]))])
+    masks = {name: torch.zeros(3, 3, dtype=torch.bool) for name in dense_masks(model)}
+    for mask in masks.values():
+        mask[0, 0] = True
+    faint = torch.stack([S[0, 0] for S in SCORES[score](model, masks, probe).values()])
+    assert 0 < faint.abs().max() < 1e-12
+    torch.testing.assert_close(faint, faint[:1].expand(12), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(
