@@ -1,7 +1,5 @@
 """The names that options take, for `--help` and for the completion of shells. Imports no torch."""
 
-from collections.abc import Iterable
-
 import click
 from click.shell_completion import CompletionItem
 
@@ -57,18 +55,13 @@ class Names(click.ParamType):
         ]
 
 
-def entries(texts: Iterable[str]) -> list[str]:
-    """Split lists at their commas, and join them.
+def entries(text: str) -> list[str]:
+    """Split a list at its commas.
 
     Raises:
         click.BadParameter: If an entry is empty.
     """
-    found = []
-    for text in texts:
-        parts = [part.strip() for part in text.split(",")]
-        if "" in parts:
-            raise click.BadParameter(
-                f"{text!r} has an empty entry; write a,b,c without further commas"
-            )
-        found += parts
+    found = [part.strip() for part in text.split(",")]
+    if "" in found:
+        raise click.BadParameter(f"{text!r} has an empty entry; write a,b,c without further commas")
     return found

@@ -58,17 +58,13 @@ def _toml(path: Path) -> dict[str, object]:
 
 
 def _typed(path: Path, option: click.Option, value: object) -> object:
-    """Return a value as it would be typed: an array is a text with commas; a flag is as it is.
-
-    Of an option that may be repeated it is a list of one.
-    """
+    """Return a value as it would be typed: an array is a text with commas; a flag is as it is."""
     if isinstance(value, bool) != option.is_flag or isinstance(value, dict):
         kind = "true or false" if option.is_flag else "a text, a number or an array"
         raise click.UsageError(f"{path} sets {option.name} to {value!r}; {kind} is expected")
     if option.is_flag:
         return value
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return [text] if option.multiple else text
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def like(path: Path, typed: Mapping[str, object]) -> dict[str, object]:

@@ -13,9 +13,11 @@ FIGURES = (*"01234567", "cost", "critical", "precision", "variants", "table")
 FOLDER = click.Path(file_okay=False)
 
 
-def patterns(_, option: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...] | None:
+def patterns(_, option: click.Parameter, text: str | None) -> tuple[str, ...] | None:
     """ "fc.*,conv1" -> ("conv1", "fc.*"): sorted, each once."""
-    return tuple(sorted(set(entries(texts)))) or None
+    if text is None:
+        return None
+    return tuple(sorted(set(entries(text))))
 
 
 OPTIONS = {
@@ -30,7 +32,6 @@ OPTIONS = {
     "exclude": {
         "help": "Patterns of weights that stay dense: classifier.*,conv1.weight.  [none]",
         "metavar": "A,B,...",
-        "multiple": True,
         "callback": patterns,
     },
     "allocation": {"help": ALLOCATION_HELP + "  [none]"},
@@ -203,15 +204,15 @@ def launchers(command):
 
 
 def listed(kind: type):
-    """A comma-separated option, which may be repeated: "1,10" and "100" -> [1.0, 10.0, 100.0]."""
+    """A comma-separated option: "1,10,100" -> [1.0, 10.0, 100.0]."""
 
-    def convert(_, option: click.Parameter, texts: tuple[str, ...]) -> list | None:
+    def convert(_, option: click.Parameter, text: str | None) -> list | None:
         try:
-            return [kind(part) for part in entries(texts)] or None
+            return None if text is None else [kind(part) for part in entries(text)]
         except ValueError:
-            raise click.BadParameter(f"{','.join(texts)} is not a list like 1,10,100") from None
+            raise click.BadParameter(f"{text} is not a list like 1,10,100") from None
 
-    return {"callback": convert, "metavar": "A,B,...", "multiple": True}
+    return {"callback": convert, "metavar": "A,B,..."}
 
 
 def part_of(text: str) -> tuple[int, int]:
