@@ -103,7 +103,7 @@ def test_only_packs_of_finished_runs_a_page_and_pictures_are_committed():
     files = committed()
     kinds = {path.name for path in files if path.parent in PACKS}
     assert kinds == {"README.md", "histories.csv", "runs.jsonl"}
-    weights = LAPTOP / "weights"  # of three runs, which recorded them (Fig. 5b)
+    weights = LAPTOP / "weights"  # of five runs, which recorded them (Fig. 5b)
     packs = [path for path in files if LAPTOP in path.parents and weights not in path.parents]
     assert {path.parent for path in packs} <= {
         *PACKS,
