@@ -25,13 +25,7 @@ CURVE = (
     "allocation",
     "bn",
 )
-USUAL = {  # fields of CURVE whose other values are variants of a pruner
-    "scope": "global",
-    "score_dtype": "float64",
-    "ablate": None,
-    "allocation": None,
-    "bn": "running",
-}
+VARIED = ("scope", "score_dtype", "ablate", "allocation", "bn")  # fields of a Series
 WITHOUT_EFFECT = ("device", "record_weights")  # on accuracies
 ONCE = ("series", "compression", "seed")  # of several runs that agree in these, one is shown
 NAMES = {
@@ -144,8 +138,8 @@ def order(model: str, dataset: str) -> tuple[int, int]:
 
 
 def is_variant(result: Mapping) -> bool:
-    """True for a run that changes one of USUAL: how a pruner is used, not which, nor its steps."""
-    return not USUAL.items() <= result["config"].items()
+    """True where one of VARIED is not usual: how a pruner is used, not which, nor its steps."""
+    return any(getattr(result["series"], name) is not None for name in VARIED)
 
 
 def only(number: str, found: list[Panel]) -> Panel:

@@ -1,4 +1,4 @@
-"""`figure variants`: each pruner as usual, and with one of `collect.USUAL` changed."""
+"""`figure variants`: each pruner as usual, and with one of `collect.VARIED` changed."""
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby

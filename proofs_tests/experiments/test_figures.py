@@ -179,6 +179,14 @@ def test_panels_of_variants_name_the_network_where_there_are_several(tmp_path):
     assert differences(tmp_path, width=0.5).split("\n") == ["variant     10", "Random erk  +0.5"]
 
 
+@pytest.mark.parametrize("options", [{"scope": "local"}, {"score_dtype": "float32"}])
+def test_a_dense_run_is_no_variant(options, tmp_path):
+    """Nothing is pruned in it, so it is the dense network of all curves."""
+    result(tmp_path, "synflow", 1, 90.0, options=options)
+    [row] = accuracy.draw_all(tmp_path, {}).rows
+    assert row["series"] == "dense"
+
+
 def test_figure_variants_without_such_a_run_names_the_options_that_make_one(tmp_path):
     sweep(tmp_path)
     outcome = figure("variants", tmp_path)
